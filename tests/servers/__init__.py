@@ -1,0 +1,88 @@
+"""Real parts for tests, each a context manager, each stopped by its own process id.
+
+`available("rgw")` says why a part is missing, or None. In tests take the fixtures of conftest.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.servers.counting import CountingProxy, S3Request, counting_proxy
+from tests.servers.process import Process, find_command, free_ports, scratch, wait_until
+from tests.servers.rgw import rgw, rgw_available
+from tests.servers.s3 import (
+    S3Server,
+    bucket,
+    keys,
+    moto_available,
+    moto_server,
+    weed,
+    weed_available,
+)
+from tests.servers.web import (
+    ROOT,
+    LoadBalancer,
+    WebServer,
+    gunicorn,
+    gunicorn_available,
+    haproxy,
+    haproxy_available,
+)
+
+__all__ = [
+    "ROOT",
+    "CountingProxy",
+    "LoadBalancer",
+    "Process",
+    "S3Request",
+    "S3Server",
+    "WebServer",
+    "available",
+    "bucket",
+    "counting_proxy",
+    "find_chromium",
+    "find_command",
+    "free_ports",
+    "gunicorn",
+    "haproxy",
+    "keys",
+    "moto_server",
+    "rgw",
+    "scratch",
+    "wait_until",
+    "weed",
+]
+
+
+def find_chromium() -> str | None:
+    """Find the browser that the system installed (no download), or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = (find_command(name) for name in names)
+    # Ubuntu's `chromium` is a stub that only works where snaps do.
+    return next((path for path in found if path and not _is_snap_stub(Path(path))), None)
+
+
+def _is_snap_stub(path: Path) -> bool:
+    with path.open("rb") as program:
+        return b"snap install" in program.read(4096)
+
+
+def chromium_available() -> str | None:
+    """Why there is no browser here, or None."""
+    return None if find_chromium() else "not installed: chromium (make test-deps)"
+
+
+_WHY_NOT: dict[str, Callable[[], str | None]] = {
+    "chromium": chromium_available,
+    "gunicorn": gunicorn_available,
+    "haproxy": haproxy_available,
+    "moto": moto_available,
+    "rgw": rgw_available,
+    "weed": weed_available,
+}
+
+
+def available(part: str) -> str | None:
+    """Why this part cannot run here, or None when it can."""
+    return _WHY_NOT[part]()
