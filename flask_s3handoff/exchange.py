@@ -1,0 +1,427 @@
+"""One request's story: what arrives, what the app does with it, what it still has to carry.
+
+No framework here. A face tells about its request in a ``Visit`` and keeps the ``Exchange`` in the WSGI
+environ; ``leaving`` writes what is carried into the response.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import IO, Any
+
+from werkzeug.datastructures import FileStorage
+
+from .binding import Binder, Cookie
+from .body import Parsed
+from .config import HandoffConfig
+from .errors import (
+
+    Expired,
+    Foreign,
+    Forged,
+    HandoffError,
+    InvalidKey,
+    TooLarge,
+    Unbound,
+)
+from .files import HandoffFile
+from .mirror import Mirror, Pending, Revision
+from .paths import check_key, display_name, new_relpath
+from .store import Kind, Store, kind_of
+from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token, TokenSigner
+from .workdir import WorkDir
+
+log = logging.getLogger("flask_s3handoff")
+
+MAX_QUERY_TOKEN_LENGTH = 1500
+MAX_BUNDLE_BYTES = 1 << 20
+LINK_ROUTE = "/_s3handoff/"
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """What every request of one app shares."""
+
+    config: HandoffConfig
+    signer: TokenSigner
+    workdir: WorkDir
+    mirror: Mirror
+    store: Callable[[], Store]
+    notify: Callable[[str, dict[str, Any]], None]
+    now: Callable[[], float] = time.time
+
+    def link(self, key: str, kind: Kind | None, seconds: int, script_root: str) -> str:
+        """Return a URL for this key: the store's own, or our signed route where it has none."""
+        store = self.store()
+        if store.capabilities.presigned_urls:
+            return store.url(key, expires_seconds=seconds, kind=kind)
+        sent_as = [kind.content_type, kind.disposition] if kind else ["", ""]
+        text = self.signer.mint_link(key, int(self.now()) + seconds, sent_as)
+        return f"{script_root}{LINK_ROUTE}{text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """What a face tells about its request. ``path`` includes ``script_root``."""
+
+    method: str
+    path: str
+    script_root: str
+    origin: str
+    secure: bool
+    cookies: Mapping[str, str]
+    endpoint: str
+    principal: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A token or a file of one that could not be used: field, filename and code."""
+
+    field: str | None
+    filename: str | None
+    code: str
+    message: str
+
+
+@dataclass
+class _Carried:
+    """A file, whose it is, and what is known about its way to the store."""
+
+    file: HandoffFile
+    owner: str | None = None
+    pending: Pending | None = None
+    local_path: str | None = None
+    ended: bool = False
+    edit_paths: list[str] = field(default_factory=list)
+
+
+class Patience:
+    """How long one request still waits for the store: a budget, plus a file's size at 1 MiB/s."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    @contextmanager
+    def spend(self, size: int = 0) -> Iterator[float]:
+        """Give the moment (``time.monotonic``) until which to wait; charge what was used."""
+        began, allowance = time.monotonic(), size / (1 << 20)
+        try:
+            yield began + max(self._left, 0.0) + allowance
+        finally:
+            self._left -= max(0.0, time.monotonic() - began - allowance)
+
+
+class Exchange:
+    """The files of one request, from its arrival until its response has left."""
+
+    def __init__(self, rooms: Rooms, visit: Visit) -> None:
+        self.rooms = rooms
+        self.visit = visit
+        self.errors: list[Refusal] = []
+        self.by_redirect = False
+        self.token_given = False
+        self.forgets = False
+        self._carried: dict[int, _Carried] = {}
+        self._patience = Patience(rooms.config.deadline_seconds)
+
+    # Arriving
+
+    def admit(self, parsed: Parsed) -> list[tuple[str, FileStorage]]:
+        """Turn what was parsed into the files of the request, in order."""
+        fresh = [(name, self._admit_upload(name, file, sink)) for name, file, sink in parsed.files]
+        if self.rooms.config.mirror == "before_view":
+            self.wait_for(file for _, file in fresh)
+        taken = {name for name, _ in fresh}
+        restored = [f for f in self.admit_tokens(parsed.tokens) if f.field not in taken]
+        filled = taken | {file.field for file in restored}
+        empty = [(name, file) for name, file in parsed.empty if name not in filled]
+        return [*fresh, *((file.field, file) for file in restored), *empty]
+
+    def _admit_upload(self, name: str, part: FileStorage, sink: Any) -> HandoffFile:
+        revision, pending, path = sink.finish()
+        claim = Claim(
+            relpath=revision.relpath,
+            field=name,
+            filename=display_name(part.filename or ""),
+            content_type=(part.content_type or "application/octet-stream")[:255],
+            size=revision.size,
+            sha256=revision.sha256,
+            uploaded_at=int(self.rooms.now()),
+        )
+        file = HandoffFile(claim, self, headers=part.headers)
+        self._keep(file).pending, self._keep(file).local_path = pending, path
+        self._notify("file_mirrored", file)
+        return file
+
+    def admit_tokens(self, texts: Iterable[str]) -> list[HandoffFile]:
+        """Return the files of these tokens; what cannot be used is told in ``errors``."""
+        claims: dict[str, tuple[Claim, HandoffError | None]] = {}
+        for text in texts:
+            for claim, error in self._claims_of(text):
+                claims.setdefault(claim.relpath, (claim, error))
+        files = [self._restore(claim, error, n) for n, (claim, error) in enumerate(claims.values())]
+        return [file for file in files if file is not None]
+
+    def _claims_of(self, text: str) -> list[tuple[Claim, HandoffError | None]]:
+        try:
+            token = self.rooms.signer.read(text)
+            claims = token.claims if token.bundle is None else self._unbundle(token.bundle)
+        except HandoffError as error:
+            self._refuse(error)
+            return []
+        foreign = None if self._binder.accepts(token.binding) else Foreign()
+        return [(claim, foreign or self._judge(claim)) for claim in claims]
+
+    def _judge(self, claim: Claim) -> HandoffError | None:
+        """Judge a claim as if it came fresh: age, clock (F10), and the limits of today (B40)."""
+        config, age = self.rooms.config, claim.age_seconds(self.rooms.now())
+        if age > config.token_max_age_seconds:
+            return Expired()
+        if age < -CLOCK_SKEW_SECONDS:
+            return Forged()
+        limit = config.max_file_size_bytes
+        return TooLarge() if limit is not None and claim.size > limit else None
+
+    def _restore(self, claim: Claim, error: HandoffError | None, place: int) -> HandoffFile | None:
+        if place >= self.rooms.config.max_files:
+            error = error or TooLarge(f"More than {self.rooms.config.max_files} files.")
+        if error is not None:
+            error = error.about(field=claim.field, filename=claim.filename)
+            self._refuse(error)
+        if isinstance(error, Forged):
+            return None
+        file = HandoffFile(claim, self, error=error)
+        if self.rooms.config.on_error == "collect" and (error or not self._is_had(file)):
+            return None
+        self._keep(file).ended = error is not None
+        return file
+
+    def _is_had(self, file: HandoffFile) -> bool:
+        """Fetch now: with ``"collect"`` a file that cannot be had must be absent, not raise."""
+        self._keep(file)
+        try:
+            self.local_copy(file)
+        except HandoffError:
+            del self._carried[id(file)]
+            return False
+        return True
+
+    def _unbundle(self, bundle: Bundle) -> tuple[Claim, ...]:
+        if bundle.size > MAX_BUNDLE_BYTES:
+            raise Forged()
+        revision = Revision(bundle.relpath, bundle.size, bundle.sha256)
+        with self._patience.spend(bundle.size) as until:
+            path, _ = self.rooms.mirror.rehydrate(revision, until=until)
+        with open(path, "rb") as body:
+            return self.rooms.signer.unpack_claims(body.read())
+
+    def _refuse(self, error: HandoffError) -> None:
+        refusal = Refusal(error.field, error.filename, error.reason, error.description)
+        self.errors.append(refusal)
+        log.info("token refused: %s (field %r)", error.reason, error.field)
+        self.rooms.notify("token_refused", {"refusal": refusal})
+
+    def start(self, field: str, filename: str, content_type: str, source: IO[bytes]) -> HandoffFile:
+        """Put these bytes on their way under a field, as if they had just been uploaded."""
+        claim = Claim(
+            relpath=new_relpath(filename),
+            field=field,
+            filename=display_name(filename),
+            content_type=content_type,
+            size=0,
+            sha256="",
+            uploaded_at=int(self.rooms.now()),
+        )
+        file = HandoffFile(claim, self)
+        self.revise(file, source)
+        return file
+
+    # Working: what a HandoffFile asks of its keeper
+
+    def local_copy(self, file: HandoffFile) -> str:
+        """Return the path of the immutable local copy; one GET if this server has none."""
+        if file.error is not None:
+            raise file.error
+        carried = self._keep(file)
+        if carried.local_path is None:
+            carried.local_path = self._rehydrate(file)
+        return carried.local_path
+
+    def _rehydrate(self, file: HandoffFile) -> str:
+        claim = file._claim  # the revision as it is: an edit cannot be settled before it is there
+        began = time.monotonic()
+        try:
+            with self._patience.spend(claim.size) as until:
+                path, source = self.rooms.mirror.rehydrate(
+                    Revision(claim.relpath, claim.size, claim.sha256), until=until
+                )
+        except HandoffError as error:
+            known = error.about(field=claim.field, filename=claim.filename)
+            self._refuse(known)
+            raise known from error
+        self._notify("file_rehydrated", file, source=source, seconds=time.monotonic() - began)
+        return path
+
+    def edit_copy(self, file: HandoffFile) -> str:
+        """Return the path of a new private copy; it is removed when the response has left."""
+        path = self.rooms.workdir.edit_copy(self.local_copy(file), file._claim.relpath.rpartition("/")[2])
+        self._keep(file).edit_paths.append(path)
+        return path
+
+    def revise(self, file: HandoffFile, source: str | IO[bytes]) -> None:
+        """Make a new revision; its PUT runs while the view goes on."""
+        if file.error is not None:
+            raise file.error
+        claim = file._claim
+        revision, pending, path = self.rooms.mirror.revise(
+            source, filename=claim.relpath.rpartition("/")[2], content_type=claim.content_type
+        )
+        carried = self._keep(file)
+        carried.pending, carried.local_path = pending, path
+        file.became(
+            claim.revised(relpath=revision.relpath, size=revision.size, sha256=revision.sha256)
+        )
+        self._notify("file_revised", file, previous=claim.relpath)
+
+    def url_of(self, file: HandoffFile, expires: int | None) -> str:
+        """Return a presigned URL of this revision, which the store has by then."""
+        self.wait_for([file])
+        kind = kind_of(file.claim.filename, file.claim.content_type)
+        key = self.rooms.mirror.key_of(file.claim.relpath)
+        seconds = expires or self.rooms.config.url_expires_seconds
+        return self.rooms.link(key, kind, seconds, self.visit.script_root)
+
+    def promote(self, file: HandoffFile, key: str, overwrite: bool) -> str:
+        """Copy the revision to its permanent key on the server side of the store."""
+        check_key(key)
+        if self.rooms.config.place_of(key) is None:
+            raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
+        self.wait_for([file])
+        claim = file.claim
+        with self._patience.spend(claim.size) as until:
+            self.rooms.mirror.do(
+                lambda: self.rooms.store().copy(
+                    self.rooms.mirror.key_of(claim.relpath),
+                    key,
+                    kind=kind_of(claim.filename, claim.content_type),
+                    sha256=claim.sha256,
+                    overwrite=overwrite,
+                ),
+                until=until,
+            )
+        self._keep(file).ended = True
+        self._notify("file_promoted", file, key=key)
+        return key
+
+    def discard(self, file: HandoffFile) -> None:
+        """Carry this file no further; older pages keep their own revision."""
+        self._keep(file).ended = True
+        self._notify("file_discarded", file)
+
+    # Leaving
+
+    @property
+    def files(self) -> list[HandoffFile]:
+        """Every file that this request brought, made or restored."""
+        return [carried.file for carried in self._carried.values()]
+
+    def carried_files(self) -> list[HandoffFile]:
+        """Return the files that a response has to carry, their edits settled.
+
+        What a user brought is not carried on after a logout, nor under another login.
+        """
+        user = self.visit.principal()
+        live = [c.file for c in self._carried.values() if not c.ended and c.owner in (None, user)]
+        for file in live:
+            file.settle()
+        return live
+
+    def drop_unstored(self) -> None:
+        """Carry no further what the store has not acknowledged: its error is being answered."""
+        for carried in self._carried.values():
+            carried.ended = carried.ended or (carried.pending is not None and not carried.pending.ok)
+
+    def wait_for(self, files: Iterable[HandoffFile]) -> None:
+        """Return when the store has acknowledged these revisions (rule 1), or raise."""
+        for file in files:
+            claim, pending = file.claim, self._keep(file).pending
+            if pending is None:
+                continue
+            try:
+                with self._patience.spend(claim.size) as until:
+                    pending.wait(until)
+            except HandoffError as error:
+                raise error.about(field=claim.field, filename=claim.filename) from error
+
+    def token(self, files: Sequence[HandoffFile]) -> str:
+        """Return a token of these files, which the store has by then."""
+        self.wait_for(files)
+        self.token_given = True
+        return self.rooms.signer.mint(
+            Token(self._binder.binding(), tuple(file.claim for file in files))
+        )
+
+    def query_token(self, files: Sequence[HandoffFile]) -> str:
+        """Return a token that fits into a URL: a long one names a staged bundle of claims."""
+        if not self._binder.is_on:
+            raise Unbound(field=files[0].field, filename=files[0].filename)
+        text = self.token(files)
+        if len(text) <= MAX_QUERY_TOKEN_LENGTH:
+            return text
+        return self._bundled(files)
+
+    def _bundled(self, files: Sequence[HandoffFile]) -> str:
+
+
+        body = self.rooms.signer.pack_claims([file.claim for file in files])
+        revision, pending, _ = self.rooms.mirror.revise(
+            io.BytesIO(body), filename="claims.json", content_type="application/octet-stream"
+        )
+        with self._patience.spend(len(body)) as until:
+            pending.wait(until)
+        bundle = Bundle(revision.relpath, revision.size, revision.sha256)
+        return self.rooms.signer.mint(Token(self._binder.binding(), bundle=bundle))
+
+    def leaving_cookies(self) -> list[Cookie]:
+        """Return the cookies that the response has to set or delete."""
+        if self.forgets:
+            return self._binder.forget()
+        return self._binder.leaving_cookies() if self.token_given else []
+
+    def close(self) -> None:
+        """Remove the edit copies; local copies stay for the next request."""
+        for carried in self._carried.values():
+            carried.file.close()
+            for path in carried.edit_paths:
+                self.rooms.workdir.drop_edit_copy(path)
+            carried.edit_paths.clear()
+
+    @cached_property
+    def _binder(self) -> Binder:
+        config = self.rooms.config
+        return Binder(
+            self.rooms.signer,
+            self.visit.cookies,
+            on=config.bind == "cookie",
+            secure=self.visit.secure,
+            principal=self.visit.principal,
+            lifetime_seconds=config.token_max_age_seconds,
+            now=self.rooms.now(),
+        )
+
+    def _keep(self, file: HandoffFile) -> _Carried:
+        """Return what is known of a file; a new one belongs to the user of this moment."""
+        if id(file) not in self._carried:
+            self._carried[id(file)] = _Carried(file, self.visit.principal())
+        return self._carried[id(file)]
+
+    def _notify(self, event: str, file: HandoffFile, **facts: Any) -> None:
+        log.info("%s %s field=%r %s", event, file._claim.relpath, file.field, facts or "")
+        self.rooms.notify(event, {"file": file, **facts})

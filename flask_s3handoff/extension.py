@@ -1,0 +1,171 @@
+"""S3Handoff: the Flask face. It translates, and decides nothing.
+
+An idle request passes through a closure and one property look-up; everything else is made when a file
+part or a token is really seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeVar
+
+from flask import Flask, request
+from markupsafe import Markup
+
+from .config import HandoffConfig, secret_keys
+from .errors import ConfigError, Forged
+from .exchange import Refusal
+from .files import HandoffFile
+from .forms import hidden_input
+from .handoff import Handoff, Source, StoredFile
+from .hooks import (
+    EXEMPT_MARK,
+    EXTENSION_KEY,
+    State,
+    current_exchange,
+    current_handoff,
+    install,
+    parsed_exchange,
+    send_signal,
+)
+from .store import Store
+
+View = TypeVar("View", bound=Callable[..., Any])
+Files = list[HandoffFile]
+Refusals = list[Refusal]  # S3Handoff.list hides the builtin
+Loader = TypeVar("Loader", bound=Callable[[], object])
+
+
+class S3Handoff:
+    """Carry uploaded files from request to request, whichever server gets them.
+
+    ::
+
+        app = Flask(__name__)
+        handoff = S3Handoff(app)            # or S3Handoff() and handoff.init_app(app)
+
+    ``store`` takes any ``Store`` in place of ``S3HANDOFF_STORE``, for tests:
+    ``S3Handoff(app, store=MemoryStore())``.
+    """
+
+    def __init__(self, app: Flask | None = None, *, store: Store | None = None) -> None:
+        self._store = store
+        self._principal: Callable[[], object] | None = None
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask, *, store: Store | None = None) -> None:
+        """Read the settings of this app and put us around it. Contacts nobody."""
+        if EXTENSION_KEY in app.extensions:
+            raise ConfigError("This app has an S3Handoff already: call init_app once per app.")
+        own_store = store or self._store
+        own = {"S3HANDOFF_STORE": own_store} if own_store is not None else {}
+        config = HandoffConfig.from_mapping(
+            {**app.config, **own},
+            instance_path=app.instance_path,
+            development=app.debug or app.testing,
+        )
+        handoff = Handoff(
+            config, keys=lambda: secret_keys(app.config), notify=lambda *a: send_signal(app, *a)
+        )
+        app.extensions[EXTENSION_KEY] = State(handoff, lambda: self._principal and self._principal())
+        install(app)
+        app.jinja_env.globals["s3handoff"] = self
+
+    # This request
+
+    @property
+    def files(self) -> Files:
+        """The files that this request brought, fresh or carried."""
+        return [file for file in parsed_exchange().files if not file.error]
+
+    def get(self, field: str) -> HandoffFile | None:
+        """Return the first file of this field, or ``None``."""
+        return next(iter(self.getlist(field)), None)
+
+    def getlist(self, field: str) -> Files:
+        """Return the files of this field."""
+        return [file for file in self.files if file.field == field]
+
+    @property
+    def errors(self) -> Refusals:
+        """The tokens of this request that could not be used: field, filename, code."""
+        return parsed_exchange().errors
+
+    def fields(self) -> Markup:
+        """Return the hidden input that carries this request's files, or nothing.
+
+        In a template: ``<form method="post">{{ s3handoff.fields() }} … </form>``.
+        """
+        token = self.token()
+        return Markup(hidden_input(token).decode()) if token else Markup()
+
+    def token(self) -> str:
+        """Return a token of this request's files for a JSON or fragment client, or ``""``."""
+        exchange = parsed_exchange()
+        files = exchange.carried_files()
+        return exchange.token(files) if files else ""
+
+    def restore(self, token: str) -> Files:
+        """Return the files of a token that a client gave back; raises ``Forged`` if it is not ours."""
+        exchange = current_exchange()
+        refused = len(exchange.errors)
+        files = exchange.admit_tokens([token])
+        forged = any(refusal.code == Forged.reason for refusal in exchange.errors[refused:])
+        if forged and exchange.rooms.config.on_error == "raise":
+            raise Forged()
+        return files
+
+    def forget(self) -> None:
+        """Take the binding cookies from this browser: what it still carries is ``foreign`` from now on."""
+        current_exchange().forgets = True
+
+    # Permanent files
+
+    def open(self, key: str) -> IO[bytes]:
+        """Return a permanent file for reading, in or out of a request; close it after use."""
+        return current_handoff().open(key)
+
+    def reopen(self, key: str, field: str) -> HandoffFile:
+        """Put a permanent file on its way again, as if it had just been uploaded in this field."""
+        handoff = current_handoff()
+        with handoff.open(key) as source:
+            name = key.rpartition("/")[2]
+            return parsed_exchange().start(field, name, handoff.content_type_of(name), source)
+
+    def put(
+        self, source: Source, key: str, *, content_type: str = "", overwrite: bool = False
+    ) -> str:
+        """Store bytes, a file object or the file at a path under a permanent key."""
+        return current_handoff().put(source, key, content_type=content_type, overwrite=overwrite)
+
+    def promote(self, file: HandoffFile, key: str, *, overwrite: bool = False) -> str:
+        """Copy a file that is being carried to its permanent key, inside S3."""
+        return file.promote(key, overwrite=overwrite)
+
+    def delete(self, key: str) -> None:
+        """Delete a permanent file."""
+        current_handoff().delete(key)
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """Yield the permanent files below a prefix: key, size, last modified, ``url()``."""
+        return current_handoff().list(prefix)
+
+    def url(self, file_or_key: HandoffFile | str, *, expires: int | None = None) -> str:
+        """Return a presigned or public URL of a file or of a permanent key."""
+        if isinstance(file_or_key, HandoffFile):
+            return file_or_key.url(expires=expires)
+        root = request.root_path if request else ""
+        return current_handoff().url(file_or_key, expires, script_root=root)
+
+    # Rules
+
+    def exempt(self, view: View) -> View:
+        """Keep us out of a view: no mirroring, restoring, injecting or carrying."""
+        setattr(view, EXEMPT_MARK, True)
+        return view
+
+    def principal_loader(self, loader: Loader) -> Loader:
+        """Bind tokens to a user in addition: the loader returns an id, or ``None`` for anonymous."""
+        self._principal = loader
+        return loader

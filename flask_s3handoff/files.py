@@ -1,0 +1,252 @@
+"""HandoffFile: a werkzeug FileStorage whose bytes may still be in the store.
+
+Whatever an app or a library does with an upload works on it. It fetches when its bytes are first
+used, and not before: truth, name, type and ``hasattr`` cost nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import logging
+import os
+from typing import IO, Any, NamedTuple, Protocol
+
+from werkzeug.datastructures import FileStorage, Headers
+
+from .errors import HandoffError
+from .tokens import Claim
+
+log = logging.getLogger("flask_s3handoff")
+
+_STREAM_METHODS = frozenset(
+    name
+    for name in dir(io.BufferedReader)
+    if not name.startswith("_") and callable(getattr(io.BufferedReader, name))
+)
+
+
+class Keeper(Protocol):
+    """What a file asks of the request that carries it."""
+
+    def local_copy(self, file: HandoffFile) -> str:
+        """Return the path of the immutable local copy, fetched if need be."""
+
+    def edit_copy(self, file: HandoffFile) -> str:
+        """Return the path of a new private, writable copy."""
+
+    def revise(self, file: HandoffFile, source: str | IO[bytes]) -> None:
+        """Make a new revision of these bytes."""
+
+    def url_of(self, file: HandoffFile, expires: int | None) -> str:
+        """Return a URL of this revision."""
+
+    def promote(self, file: HandoffFile, key: str, overwrite: bool) -> str:
+        """Copy this revision to its permanent key."""
+
+    def discard(self, file: HandoffFile) -> None:
+        """Carry this file no further."""
+
+
+class _Stat(NamedTuple):
+    """What changes when a file is written, truncated or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: str) -> _Stat:
+        s = os.stat(path)
+        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+class HandoffFile(FileStorage):
+    """One file of this request: fresh, or uploaded in an earlier request to another server.
+
+    A ``FileStorage`` in every respect, and in addition::
+
+        file = request.files["avatar"]
+        with Image.open(file.path) as image:          # a private, writable copy
+            image.crop(box).save(file.path)           # the edit becomes a new revision
+        file.promote(f"users/{user.id}/{uuid4()}.jpg")
+
+    Raises ``HandoffError`` when its bytes are first used and cannot be had (410, 403, 503, …).
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        keeper: Keeper,
+        *,
+        headers: Headers | None = None,
+        error: HandoffError | None = None,
+    ) -> None:
+        self._claim = claim
+        self._keeper = keeper
+        self._error = error
+        self._stream: IO[bytes] | None = None
+        self._edit_path: str | None = None
+        self._edit_stat: _Stat | None = None
+        self.name = claim.field
+        self.filename = claim.filename
+        self.headers = Headers(headers or {"Content-Type": claim.content_type})
+        self.headers["Content-Length"] = str(claim.size)
+
+    @property
+    def field(self) -> str:
+        """The name of the form field that the file came in."""
+        return self._claim.field
+
+    @property
+    def size(self) -> int:
+        """The size of this revision in bytes."""
+        return self.claim.size
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of this revision, 64 hex digits."""
+        return self.claim.sha256
+
+    @property
+    def relpath(self) -> str:
+        """The relative path of this revision."""
+        return self.claim.relpath
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of the newest revision; an edit is settled first."""
+        self.settle()
+        return self._claim
+
+    @property
+    def error(self) -> HandoffError | None:
+        """What will be raised when the bytes are used, or ``None``."""
+        return self._error
+
+    @property
+    def path(self) -> str:
+        """A private copy on this server's disk, with the right suffix, for reading and editing.
+
+        It lives as long as the request. What is written to it becomes a new revision.
+        """
+        if self._edit_path is None or not os.path.exists(self._edit_path):
+            self._edit_path = self._keeper.edit_copy(self)
+            self._edit_stat = _Stat.of(self._edit_path)
+        return self._edit_path
+
+    def url(self, *, expires: int | None = None) -> str:
+        """Return a URL that shows this revision for ``expires`` seconds; an edit is settled first."""
+        return self._keeper.url_of(self, expires)
+
+    def replace(self, source: bytes | IO[bytes] | str | os.PathLike[str]) -> None:
+        """Make a new revision of these bytes, of this file object or of the file at this path."""
+        if isinstance(source, bytes | bytearray | memoryview):
+            source = io.BytesIO(source)
+        self._close_stream()
+        self._keeper.revise(self, os.fspath(source) if isinstance(source, os.PathLike) else source)
+        self._edit_path = self._edit_stat = None
+
+    def promote(self, key: str, *, overwrite: bool = False) -> str:
+        """Copy this revision to a permanent key, inside S3, and carry the file no further.
+
+        The same revision to the same key again is success. Raises ``InvalidKey``,
+        ``AlreadyExists`` or ``Unavailable``.
+        """
+        return self._keeper.promote(self, key, overwrite)
+
+    def discard(self) -> None:
+        """Give the file up: it is carried no further."""
+        self._keeper.discard(self)
+
+    def settle(self) -> None:
+        """Make a new revision of the edit copy if it was changed."""
+        path = self._edit_path
+        if path is None or not self._was_edited(path):
+            return
+        self._edit_stat = _Stat.of(path)
+        if self._edit_stat.size != self._claim.size or _sha256_of(path) != self._claim.sha256:
+            self._keeper.revise(self, path)
+
+    def _was_edited(self, path: str) -> bool:
+        try:
+            return _Stat.of(path) != self._edit_stat
+        except FileNotFoundError:
+            log.warning("The edit copy of %s was moved away: its revision stays", self._claim.relpath)
+            self._edit_path = None
+            return False
+
+    def became(self, claim: Claim) -> None:
+        """Take on the claim of a new revision. For the keeper only."""
+        self._claim = claim
+        self.headers["Content-Length"] = str(claim.size)
+
+    @property
+    def stream(self) -> IO[bytes]:  # type: ignore[override]  # a plain attribute in werkzeug
+        """The bytes, read-only; opened, and fetched if need be, when asked for."""
+        if self._stream is None or self._stream.closed or self._was_replaced(self._stream):
+            self._close_stream()
+            self._stream = open(self._readable_path(), "rb")  # noqa: SIM115 - closed by close()
+        return self._stream
+
+    @stream.setter
+    def stream(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def _readable_path(self) -> str:
+        if self._edit_path is not None and os.path.exists(self._edit_path):
+            return self._edit_path
+        return self._keeper.local_copy(self)
+
+    def _was_replaced(self, stream: IO[bytes]) -> bool:
+        """Tell whether an edit put another file in the place of the one that is open."""
+        if self._edit_path is None:
+            return False
+        try:
+            here, there = os.fstat(stream.fileno()), os.stat(self._edit_path)
+        except (OSError, ValueError, AttributeError):
+            return False
+        return (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
+
+    def close(self) -> None:
+        """Close the stream; the next use opens it again from the start."""
+        self._close_stream()
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    @property
+    def closed(self) -> bool:
+        """False: a closed stream is opened again when it is used."""
+        return False
+
+    def readable(self) -> bool:
+        """Return True, without a fetch."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True, without a fetch."""
+        return True
+
+    def writable(self) -> bool:
+        """Return False: edit ``path``, or ``replace`` the bytes."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass the methods of a binary file on to the stream, which is opened when one is called."""
+        if name in _STREAM_METHODS:
+            return functools.partial(self._on_stream, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _on_stream(self, method: str, *args: Any, **options: Any) -> Any:
+        return getattr(self.stream, method)(*args, **options)
+
+
+def _sha256_of(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,203 @@
+"""Handoff: wires the rooms once per app, and keeps the permanent files, which need no request.
+
+No framework here. ``S3Handoff`` (Flask) and every other face make one and ask it for exchanges.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO, Any
+
+from .config import HandoffConfig, secret_keys
+from .errors import AlreadyExists, InvalidKey
+from .exchange import Exchange, Rooms, Visit
+from .memory import MemoryStore
+from .mirror import Mirror
+from .paths import check_key, check_prefix
+from .s3 import S3Store
+from .store import DirStore, Kind, Store, kind_of
+from .tokens import TokenSigner
+from .workdir import Draft, WorkDir
+
+Notify = Callable[[str, dict[str, Any]], None]
+Source = bytes | str | os.PathLike[str] | IO[bytes]
+_COPY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A permanent file as ``list`` finds it: ``size`` in bytes, ``last_modified`` aware, UTC."""
+
+    key: str
+    size: int
+    last_modified: datetime
+    _url: Callable[[str, int | None], str] = field(repr=False, compare=False)
+
+    def url(self, *, expires: int | None = None) -> str:
+        """Return the place's public URL, or one that works for ``expires`` seconds."""
+        return self._url(self.key, expires)
+
+
+class Handoff:
+    """The rooms of one app, wired.
+
+    >>> handoff = Handoff.from_mapping({"S3HANDOFF_STORE": "memory", "SECRET_KEY": "…" * 16})
+    >>> handoff.config.prefix
+    'handoff/'
+    """
+
+    def __init__(
+        self,
+        config: HandoffConfig,
+        *,
+        keys: Callable[[], Sequence[str | bytes]],
+        notify: Notify = lambda event, facts: None,
+    ) -> None:
+        self.config = config
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+        workdir = _make_workdir(config)
+        mirror = Mirror(
+            self.store,
+            workdir,
+            prefix=config.prefix,
+            deadline_seconds=config.deadline_seconds,
+            max_file_size_bytes=config.max_file_size_bytes,
+        )
+        self.rooms = Rooms(config, TokenSigner(keys), workdir, mirror, self.store, notify)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Handoff:
+        """Make a Handoff from ``S3HANDOFF_*`` settings and ``SECRET_KEY``, without Flask."""
+        return cls(HandoffConfig.from_mapping(mapping), keys=lambda: secret_keys(mapping))
+
+    def store(self) -> Store:
+        """Return the store; it is made on first use, and contacted later still (rule 8)."""
+        if self._store is None:
+            with self._lock:
+                self._store = self._store or _make_store(self.config)
+        return self._store
+
+    def exchange(self, visit: Visit) -> Exchange:
+        """Begin the story of one request."""
+        return Exchange(self.rooms, visit)
+
+    def open(self, key: str) -> IO[bytes]:
+        """Return a permanent file, whole and seekable, from one GET; close it after use.
+
+        Raises ``Missing``, ``Unavailable`` or ``InvalidKey``.
+        """
+        self._check(key)
+        return self._fetched(key)
+
+    def put(
+        self,
+        source: Source,
+        key: str,
+        *,
+        filename: str = "",
+        content_type: str = "",
+        overwrite: bool = False,
+    ) -> str:
+        """Store a permanent file under this key; the same bytes again are success."""
+        self._check(key)
+        kind = kind_of(filename or key.rpartition("/")[2], content_type)
+        with self.rooms.workdir.begin() as draft:
+            _pour(source, draft)
+            try:
+                with _reader_of(draft) as body:
+                    self.store().put(
+                        key,
+                        body,
+                        size=draft.size,
+                        sha256=draft.sha256,
+                        kind=kind,
+                        if_absent=not overwrite,
+                    )
+            except AlreadyExists:
+                if self.store().stat(key).sha256 != draft.sha256:
+                    raise
+        return key
+
+    def delete(self, key: str) -> None:
+        """Delete a permanent file; one that is not there is deleted already."""
+        self._check(key)
+        self.store().delete(key)
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """Yield the permanent files below a prefix, page by page; ``users/1/`` is not ``users/10/``."""
+        self._check(check_prefix(prefix) + "x")
+        return (
+            StoredFile(entry.key, entry.size, entry.last_modified, self.url)
+            for entry in self.store().list(prefix)
+        )
+
+    def url(self, key: str, expires: int | None = None, *, script_root: str = "") -> str:
+        """Return a URL of a permanent file: public where its place is, else for ``expires`` seconds."""
+        self._check(key)
+        place = self.config.place_of(key)
+        seconds = expires or (place and place.expires_seconds) or self.config.url_expires_seconds
+        return self.rooms.link(key, None, seconds, script_root)
+
+    def open_link(self, text: str) -> tuple[IO[bytes], Kind]:
+        """Return the file that a link of our own route names, and how to send it.
+
+        Raises ``Forged`` or ``Missing``.
+        """
+        key, content_type, disposition = self.rooms.signer.read_link(text)
+        if content_type:
+            return self._fetched(key), Kind(content_type, disposition)
+        entry = self.store().stat(key)
+        return self._fetched(key), kind_of(key.rpartition("/")[2], entry.content_type or "")
+
+    def _fetched(self, key: str) -> IO[bytes]:
+        with self.rooms.workdir.begin() as draft, self.store().open(key) as stored:
+            while chunk := stored.read(_COPY_BYTES):
+                draft.write(chunk)
+            return _reader_of(draft)
+
+    def _check(self, key: str) -> None:
+        check_key(key)
+        if self.config.place_of(key) is None:
+            raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
+
+
+def _make_store(config: HandoffConfig) -> Store:
+    if not isinstance(config.store, str):
+        store: Store = config.store
+        return store
+    if config.store == "s3":
+        return S3Store.from_config(config)
+    return MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
+
+
+def _make_workdir(config: HandoffConfig) -> WorkDir:
+    default = config.instance_path and os.path.join(config.instance_path, "s3handoff")
+    return WorkDir(
+        config.work_dir or default,
+        fallback=None if config.work_dir else config.instance_path or os.getcwd(),
+        max_bytes=config.work_dir_max_bytes,
+        max_age_seconds=config.token_max_age_seconds,
+    )
+
+
+def _reader_of(draft: Draft) -> IO[bytes]:
+    """Return the whole draft for reading; it lives on when the draft is closed."""
+    reader = os.fdopen(os.dup(draft.fd), "rb")
+    reader.seek(0)
+    return reader
+
+
+def _pour(source: Source, draft: Draft) -> None:
+    if isinstance(source, bytes):
+        draft.write(source)
+    elif isinstance(source, str | os.PathLike):
+        with open(source, "rb") as stream:
+            shutil.copyfileobj(stream, draft, _COPY_BYTES)
+    else:
+        shutil.copyfileobj(source, draft, _COPY_BYTES)

@@ -1,0 +1,307 @@
+"""How we are put around a Flask app: a gate, a request class, a leaving hook.
+
+An idle request passes the gate and one look-up on leaving; the rest is made when a file part or a
+token is really seen (rule 8). ``process_response`` is wrapped, and not ``after_request``, because it
+sees every response before any other extension does.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from blinker import Namespace
+from flask import Flask, current_app, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.formparser import FormDataParser
+from werkzeug.wrappers import Request, Response
+from werkzeug.wsgi import wrap_file
+
+from .body import parse, tokens_of
+from .errors import HandoffError
+from .exchange import LINK_ROUTE, Exchange, Visit
+from .handoff import Handoff
+from .leaving import closing, leave, may_carry, take_query_token
+from .paths import TOKEN_FIELD, is_below
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("flask_s3handoff")
+
+EXTENSION_KEY = "s3handoff"
+EXCHANGE_KEY = "s3handoff"
+QUERY_TOKEN_KEY = "s3handoff.query_token"
+EXEMPT_MARK = "_s3handoff_exempt"
+MAX_UNREAD_BYTES = 32 << 20
+_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+signals = Namespace()
+file_mirrored = signals.signal("file_mirrored")
+file_rehydrated = signals.signal("file_rehydrated")
+file_revised = signals.signal("file_revised")
+file_promoted = signals.signal("file_promoted")
+file_discarded = signals.signal("file_discarded")
+token_refused = signals.signal("token_refused")
+
+
+@dataclass
+class State:
+    """What one app has: ``app.extensions["s3handoff"]``."""
+
+    handoff: Handoff
+    principal: Callable[[], object]
+    has_warned_of_plain_http: bool = False
+
+
+def install(app: Flask) -> None:
+    """Put the gate, the request class and the leaving hook around an app."""
+    app.wsgi_app = _gate(app.wsgi_app)  # type: ignore[method-assign]
+    app.request_context = _with_our_request(app)  # type: ignore[method-assign]
+    app.process_response = _leaving(app)  # type: ignore[method-assign]
+    if current_state(app).handoff.config.store != "s3":
+        app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
+
+
+def send_signal(app: Flask, event: str, facts: dict[str, Any]) -> None:
+    """Tell the listeners; the sender is the app, as with Flask's own signals."""
+    signals.signal(event).send(app, **facts)
+
+
+def current_state(app: Flask | None = None) -> State:
+    """Return what this app has; a ``RuntimeError`` of Flask's outside of an app context."""
+    return cast(State, (app or current_app).extensions[EXTENSION_KEY])
+
+
+def current_handoff() -> Handoff:
+    """Return the rooms of the current app."""
+    return current_state().handoff
+
+
+def current_exchange() -> Exchange:
+    """Return the story of the current request, begun if need be."""
+    if EXCHANGE_KEY not in request.environ:
+        request.environ[EXCHANGE_KEY] = current_handoff().exchange(_visit())
+    return cast(Exchange, request.environ[EXCHANGE_KEY])
+
+
+def parsed_exchange() -> Exchange:
+    """Return the story of the current request after its body has been parsed."""
+    _ = request.files
+    return current_exchange()
+
+
+def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
+    def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
+            _take_query_token(environ)
+        return wsgi_app(environ, start_response)
+
+    return gate
+
+
+def _take_query_token(environ: WSGIEnvironment) -> None:
+    """Take the token out of the URL, so that neither ``request.url`` nor a log shows it."""
+    environ["QUERY_STRING"], token = take_query_token(environ["QUERY_STRING"])
+    for name in ("REQUEST_URI", "RAW_URI"):
+        if name in environ:
+            path, mark, query = environ[name].partition("?")
+            kept, _ = take_query_token(query)
+            environ[name] = f"{path}{mark}{kept}" if kept else path
+    if token and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        environ[QUERY_TOKEN_KEY] = token
+
+
+def _with_our_request(app: Flask) -> Callable[..., Any]:
+    """Make requests of our subclass of the app's request class, also if that is set later on."""
+    original = app.request_context
+
+    def request_context(environ: WSGIEnvironment) -> Any:
+        if not issubclass(app.request_class, _HandoffRequest):
+            app.request_class = _request_class(app.request_class)
+        return original(environ)
+
+    return request_context
+
+
+@functools.cache
+def _request_class(base: type[Any]) -> type[Any]:
+    return type(base.__name__, (_HandoffRequest, base), {"__module__": base.__module__})
+
+
+class _HandoffRequest(Request):
+    """Gives werkzeug's own parser our sinks."""
+
+    @property
+    def want_form_data_parsed(self) -> bool:
+        return QUERY_TOKEN_KEY in self.environ or super().want_form_data_parsed
+
+    def make_form_data_parser(self) -> FormDataParser:
+        return cast(FormDataParser, _Parser(self, super().make_form_data_parser()))
+
+
+class _Parser:
+    """Stands in for the app's form data parser during one request."""
+
+    def __init__(self, request: Request, inner: FormDataParser) -> None:
+        self._request = request
+        self._inner = inner
+
+    def parse(
+        self, stream: Any, mimetype: str, content_length: int | None, options: Any = None
+    ) -> Any:
+        """Parse as werkzeug does; files become HandoffFiles, tokens leave the form."""
+        arguments = (stream, mimetype, content_length, options)
+        if not _acts_here():
+            stream, form, files = self._inner.parse(*arguments)
+            return stream, self._without_tokens(form), files
+        try:
+            return self._admit(*arguments)
+        except HTTPException:
+            empty = self._inner.cls
+            vars(self._request).update(stream=stream, form=empty(), files=empty())
+            raise
+
+    def _admit(
+        self, stream: Any, mimetype: str, content_length: int | None, options: Any
+    ) -> Any:
+        environ = self._request.environ
+        parsed = parse(
+            self._inner,
+            stream,
+            mimetype,
+            content_length,
+            options,
+            receive=lambda *a, **k: current_handoff().rooms.mirror.receive(*a, **k),
+            max_files=current_handoff().config.max_files,
+            content_length_header=environ.get("CONTENT_LENGTH"),
+            terminated=bool(environ.get("wsgi.input_terminated")),
+        )
+        if QUERY_TOKEN_KEY in environ:
+            parsed.tokens.append(environ[QUERY_TOKEN_KEY])
+            current_exchange().by_redirect = True
+        if not parsed.files and not parsed.tokens:
+            return parsed.stream, parsed.form, self._inner.cls(parsed.empty)
+        return parsed.stream, parsed.form, self._inner.cls(current_exchange().admit(parsed))
+
+    def _without_tokens(self, form: Any) -> Any:
+        if TOKEN_FIELD not in form:
+            return form
+        return self._inner.cls([(k, v) for k, v in form.items(multi=True) if k != TOKEN_FIELD])
+
+
+def _acts_here() -> bool:
+    """Tell whether we act on this request: switched on, on our paths, not in an exempt view."""
+    config = current_handoff().config
+    view = current_app.view_functions.get(request.endpoint or "")
+    return (
+        config.enabled
+        and is_below(request.path, config.paths)
+        and not getattr(view, EXEMPT_MARK, False)
+    )
+
+
+def _visit() -> Visit:
+    state = current_state()
+    _warn_of_plain_http(state)
+    secure = state.handoff.config.cookie_secure
+    return Visit(
+        method=request.method,
+        path=quote(request.root_path + request.path, safe="/:@!$&'()*+,;=~"),
+        script_root=quote(request.root_path, safe="/:@!$&'()*+,;=~"),
+        origin=request.host_url.rstrip("/"),
+        secure=request.is_secure if secure is None else secure,
+        cookies=request.cookies,
+        endpoint=request.endpoint or request.path,
+        principal=lambda: _text_or_none(state.principal()),
+    )
+
+
+def _text_or_none(principal: object) -> str | None:
+    return None if principal is None else str(principal)
+
+
+def _warn_of_plain_http(state: State) -> None:
+    forwarded = request.headers.get("X-Forwarded-Proto", "")
+    if forwarded == "https" and not request.is_secure and not state.has_warned_of_plain_http:
+        state.has_warned_of_plain_http = True
+        log.warning(
+            "X-Forwarded-Proto says https, but the request looks plain: put werkzeug's ProxyFix"
+            " around the app, or set S3HANDOFF_COOKIE_SECURE=True"
+        )
+
+
+def _leaving(app: Flask) -> Callable[..., Response]:
+    original = app.process_response
+
+    def process_response(*arguments: Any) -> Response:  # Flask 3.2 passes its context first
+        *context, response = arguments
+        try:
+            left = _left(response)
+        except HandoffError as error:
+            answer = app.make_response(app.handle_user_exception(*context, error))
+            left = _left_with_error(answer)
+        return cast(Response, original(*context, left))
+
+    return process_response
+
+
+def _left(response: Response) -> Response:
+    """Return the response that carries what this request has, or the response as it is."""
+    if EXCHANGE_KEY not in request.environ and not _has_unread_tokens(response):
+        return response
+    exchange = current_exchange()
+    return closing(leave(exchange, response), exchange)
+
+
+def _left_with_error(answer: Response) -> Response:
+    """Carry what the store does have in the answer that tells of what it has not."""
+    current_exchange().drop_unstored()
+    try:
+        return _left(answer)
+    except HandoffError:
+        log.exception("nothing could be carried in the answer to an error")
+        return answer
+
+
+def _has_unread_tokens(response: Response) -> bool:
+    """Read the tokens of a form that the view never looked at, and tell whether there are any."""
+    if "form" in vars(request) or not may_carry(response) or not _acts_here():
+        return False
+    query_token = request.environ.get(QUERY_TOKEN_KEY)
+    tokens = [query_token] if query_token else _tokens_in_unread_body()
+    if not tokens:
+        return False
+    exchange = current_exchange()
+    exchange.by_redirect = query_token is not None
+    exchange.admit_tokens(tokens)
+    return True
+
+
+def _tokens_in_unread_body() -> list[str]:
+    """Stay out if the app has taken the stream itself, and off endless bodies."""
+    untouched = "stream" not in vars(request)
+    is_form = request.mimetype in _FORM_TYPES and request.method in ("POST", "PUT", "PATCH")
+    size = request.content_length
+    if not untouched or not is_form or not size or size > MAX_UNREAD_BYTES:
+        return []
+    this = cast(Any, request)._get_current_object()  # super() takes no proxy
+    parser = super(_HandoffRequest, this).make_form_data_parser()
+    return tokens_of(parser, request.stream, request.mimetype, size, request.mimetype_params)
+
+
+def _serve_link(link: str) -> Response:
+    """Serve a file of a store that has no presigned URLs of its own."""
+    body, kind = current_handoff().open_link(link)
+    response = current_app.response_class(
+        wrap_file(request.environ, body), content_type=kind.content_type, direct_passthrough=True
+    )
+    response.headers["Content-Disposition"] = kind.disposition
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "sandbox"
+    response.headers["Cache-Control"] = "private"
+    return response

@@ -1,0 +1,291 @@
+"""What is carried, written into the response: in the forms of a page, or across a redirect.
+
+The app's response is never changed, because it may be shared: whatever carries is a new one. Every
+"no" stands first, in ``_cannot_hold_forms`` and ``_redirect_target`` (threats H72–H82, B85–B87).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+from werkzeug.datastructures import Headers
+from werkzeug.http import dump_cookie
+from werkzeug.wrappers import Response
+
+from .exchange import Exchange
+from .files import HandoffFile
+from .forms import REQUIRED_MARK, Form, eligible_forms, hidden_input, is_own_url, splice
+from .paths import TOKEN_FIELD, is_below, resolve_url_path
+
+log = logging.getLogger("flask_s3handoff")
+
+MAX_STREAM_BYTES = 1 << 20
+MAX_STREAM_SECONDS = 0.25
+MAX_PAGE_BYTES = 4 << 20
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WITHOUT_PAGE = frozenset({204, 205, 206, 304})
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)
+_VALIDATORS = (
+    "ETag",
+    "Last-Modified",
+    "Content-MD5",
+    "Digest",
+    "Repr-Digest",
+    "Content-Digest",
+    "Accept-Ranges",
+    "Expires",
+    "Surrogate-Control",
+    "Surrogate-Key",
+    "CDN-Cache-Control",
+    "Cloudflare-CDN-Cache-Control",
+    "X-Accel-Expires",
+)
+
+_warned: set[str] = set()
+
+
+def leave(exchange: Exchange, response: Response) -> Response:
+    """Return the response that carries this exchange's files on, or the response as it is.
+
+    Raises ``Unavailable`` when what must be carried could not be stored in time (rule 1).
+    """
+    files = exchange.carried_files()
+    left = _carry(exchange, response, files) if files else response
+    if files and not exchange.token_given:
+        _warn_once(exchange.visit.endpoint, response)
+    if not exchange.token_given and not exchange.forgets:
+        return left
+    left = _copy_of(response) if left is response else left
+    _set_cookies(exchange, left)
+    return _made_private(left) if exchange.token_given else left
+
+
+def may_carry(response: Response) -> bool:
+    """Tell whether a response is of a kind that can carry at all, before anything is read for it."""
+    return response.status_code in _REDIRECTS or response.mimetype == "text/html"
+
+
+def closing(response: Response, exchange: Exchange) -> Response:
+    """Return a response that ends the exchange when it has been sent."""
+    left = _copy_of(response)
+    left.call_on_close(exchange.close)
+    return left
+
+
+def _carry(exchange: Exchange, response: Response, files: Sequence[HandoffFile]) -> Response:
+    if not _on_our_paths(exchange, exchange.visit.path):
+        return response
+    if response.status_code in _REDIRECTS:
+        return _carry_across_redirect(exchange, response, files)
+    return _carry_in_page(exchange, response, files)
+
+
+def _on_our_paths(exchange: Exchange, path: str) -> bool:
+    """Tell whether a URL path lies in our app and on ``S3HANDOFF_PATHS``."""
+    root = exchange.visit.script_root
+    inside = path == root or path.startswith(root + "/")
+    return inside and is_below(path[len(root) :] or "/", exchange.rooms.config.paths)
+
+
+def _carry_across_redirect(
+    exchange: Exchange, response: Response, files: Sequence[HandoffFile]
+) -> Response:
+    target = _redirect_target(exchange, response)
+    if target is None:
+        return response
+    left = _copy_of(response)
+    left.headers["Location"] = with_query_token(target, exchange.query_token(files))
+    return left
+
+
+def _redirect_target(exchange: Exchange, response: Response) -> str | None:
+    """Return the URL that may be given a token, or ``None``."""
+    location = response.headers.get("Location")
+    config, visit = exchange.rooms.config, exchange.visit
+    if not config.redirects or not location:
+        return None
+    if response.status_code not in (302, 303) and visit.method not in ("GET", "HEAD"):
+        return None  # a 307 or 308 makes the browser send the body, and so the file, again
+    if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin):
+        return None
+    return location if _on_our_paths(exchange, resolve_url_path(visit.path, location)) else None
+
+
+def with_query_token(url: str, token: str) -> str:
+    """Return the URL with this token in its query, in place of an older one.
+
+    >>> with_query_token("/crop?size=2#top", "TOKEN")
+    '/crop?size=2&_s3handoff=TOKEN#top'
+    """
+    url, hash_sign, fragment = url.partition("#")
+    path, _, query = url.partition("?")
+    kept = [pair for pair in query.split("&") if pair and not _is_token(pair)]
+    return f"{path}?{'&'.join([*kept, f'{TOKEN_FIELD}={token}'])}{hash_sign}{fragment}"
+
+
+def take_query_token(query: str) -> tuple[str, str | None]:
+    """Split a query string into what is the app's and the token that is ours.
+
+    >>> take_query_token("size=2&_s3handoff=TOKEN")
+    ('size=2', 'TOKEN')
+    """
+    pairs = query.split("&")
+    tokens = [pair.partition("=")[2] for pair in pairs if _is_token(pair)]
+    return "&".join(p for p in pairs if not _is_token(p)), tokens[-1] if tokens else None
+
+
+def _is_token(pair: str) -> bool:
+    return pair.partition("=")[0] == TOKEN_FIELD
+
+
+def _carry_in_page(
+    exchange: Exchange, response: Response, files: Sequence[HandoffFile]
+) -> Response:
+    if exchange.rooms.config.inject == "off" or _cannot_hold_forms(exchange, response):
+        return response
+    chunks, is_whole, rest = _read_ahead(response)
+    page = b"".join(chunks)
+    additions = _additions(exchange, response, page, files) if is_whole else []
+    if additions:
+        left = _copy_of(response)
+        left.set_data(splice(page, additions))
+        return left
+    return response if response.is_sequence else _copy_of(response, itertools.chain([page], rest))
+
+
+def _cannot_hold_forms(exchange: Exchange, response: Response) -> bool:
+    """List every reason to leave a response alone."""
+    disposition = response.headers.get("Content-Disposition", "")
+    return (
+        exchange.visit.method == "HEAD"
+        or response.status_code < 200
+        or response.status_code in _WITHOUT_PAGE
+        or response.direct_passthrough
+        or response.mimetype != "text/html"
+        or len(response.headers.getlist("Content-Type")) != 1
+        or "Content-Encoding" in response.headers
+        or disposition.lower().lstrip().startswith("attachment")
+    )
+
+
+def _read_ahead(response: Response) -> tuple[list[bytes], bool, Iterable[bytes]]:
+    """Read a whole page, because a later ``<base>`` changes the answer for an earlier form.
+
+    A stream is read for at most 1 MiB or 250 ms (judged between its chunks); what is left of it is
+    returned to be let through as it is.
+    """
+    source, began = response.iter_encoded(), time.monotonic()
+    most = MAX_PAGE_BYTES if response.is_sequence else MAX_STREAM_BYTES
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in source:
+        chunks.append(chunk)
+        size += len(chunk)
+        late = not response.is_sequence and time.monotonic() - began > MAX_STREAM_SECONDS
+        if size > most or late:
+            return chunks, False, source
+    return chunks, True, ()
+
+
+def _additions(
+    exchange: Exchange, response: Response, page: bytes, files: Sequence[HandoffFile]
+) -> list[tuple[int, bytes]]:
+    """Return the bytes to add to this page, with their offsets."""
+    charset = _CHARSET.search(response.headers.get("Content-Type", ""))
+    origins = exchange.rooms.config.trusted_origins
+    inputs: dict[tuple[str, ...], bytes] = {}
+    additions: list[tuple[int, bytes]] = []
+    for form in eligible_forms(
+        page, charset=charset[1] if charset else None, trusted_origins=origins
+    ):
+        chosen = _files_for(exchange, form, files)
+        if not chosen:
+            continue
+        which = tuple(file.relpath for file in chosen)
+        if which not in inputs:
+            inputs[which] = hidden_input(exchange.token(chosen))
+        additions.append((form.insert_at, inputs[which]))
+        additions += _lifted_requirements(form, chosen)
+    return additions
+
+
+def _files_for(
+    exchange: Exchange, form: Form, files: Sequence[HandoffFile]
+) -> Sequence[HandoffFile]:
+    """Choose what one form carries (DESIGN 3, "what is carried, and how far")."""
+    wanted = form.marked is not None or exchange.rooms.config.inject == "same-origin"
+    if form.has_token or form.marked == "off" or not wanted:
+        return ()
+    if not _on_our_paths(exchange, resolve_url_path(exchange.visit.path, form.action or "")):
+        return ()
+    if not exchange.by_redirect:
+        return files
+    starts_afresh = {file_input.name for file_input in form.file_inputs}
+    return [file for file in files if file.field not in starts_afresh]
+
+
+def _lifted_requirements(form: Form, files: Sequence[HandoffFile]) -> list[tuple[int, bytes]]:
+    """Let the browser submit an empty ``required`` input whose file is carried (H64)."""
+    carried = {file.field for file in files}
+    return [
+        (file_input.required_at, REQUIRED_MARK)
+        for file_input in form.file_inputs
+        if file_input.required_at is not None and file_input.name in carried
+    ]
+
+
+def _copy_of(response: Response, body: Iterable[bytes] | None = None) -> Response:
+    """Return a new response of the same class; closing it closes the one it was made from."""
+    left = copy.copy(response)
+    vars(left).update(vars(Response(response.response if body is None else body)))
+    left.status = response.status
+    left.headers = Headers(response.headers)
+    left.direct_passthrough = response.direct_passthrough
+    left.call_on_close(response.close)
+    return left
+
+
+def _set_cookies(exchange: Exchange, response: Response) -> None:
+    for cookie in exchange.leaving_cookies():
+        response.headers.add(
+            "Set-Cookie",
+            dump_cookie(
+                cookie.name,
+                cookie.value,
+                max_age=cookie.max_age_seconds,
+                secure=cookie.secure,
+                httponly=True,
+                samesite="Lax",
+            ),
+        )
+
+
+def _made_private(response: Response) -> Response:
+    """Keep a response that carries a token out of every shared store of responses (rule 7)."""
+    for name in _VALIDATORS:
+        response.headers.pop(name, None)
+    no_store = ", no-store" if "no-store" in response.headers.get("Cache-Control", "") else ""
+    response.headers["Cache-Control"] = f"private, no-cache{no_store}"
+    if "*" not in response.vary:
+        response.vary.add("Cookie")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response
+
+
+def _warn_once(endpoint: str, response: Response) -> None:
+    if endpoint in _warned:
+        return
+    _warned.add(endpoint)
+    log.warning(
+        "%s answered %s %s without a form or redirect that can carry its uploaded file to the next"
+        " request: promote or discard it, use {{ s3handoff.fields() }}, or leave this path out of"
+        " S3HANDOFF_PATHS",
+        endpoint,
+        response.status_code,
+        response.mimetype,
+    )
