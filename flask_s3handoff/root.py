@@ -1,0 +1,81 @@
+"""The work folder itself: chosen and made on first use, and judged each time.
+
+A folder that others can write is a folder in which they can swap files under us (T22).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import stat
+import tempfile
+from contextlib import suppress
+
+from .errors import ConfigError
+
+log = logging.getLogger("flask_s3handoff")
+
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Root:
+    """A private folder: ``path`` or, where nothing can be written, ``fallback``."""
+
+    def __init__(self, path: str | None, *, fallback: str | None = None) -> None:
+        self._wanted = path
+        self._fallback = fallback
+        self._chosen: str | None = None
+
+    def path(self) -> str:
+        """Return the folder; once a cleaner has removed it, anybody may have made it (F35).
+
+        Raises ``ConfigError`` when it is not ours alone, ``OSError`` when it cannot be made.
+        """
+        root = self._chosen = self._chosen or self._choose()
+        try:
+            judge(root)
+        except FileNotFoundError:
+            _make(root)
+            judge(root)
+        return root
+
+    def _choose(self) -> str:
+        if self._wanted is None:
+            return self._temporary()
+        try:
+            _make(self._wanted)
+            judge(self._wanted)
+            if os.access(self._wanted, os.W_OK | os.X_OK):
+                return self._wanted
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+        log.warning("%s cannot be written: working in %s", self._wanted, self._temporary())
+        return self._temporary()
+
+    def _temporary(self) -> str:
+        """Name a folder that all processes of this app and this user find, and nobody else's."""
+        digest = hashlib.sha256((self._wanted or "").encode()).hexdigest()[:16]
+        name = f"s3handoff-{os.geteuid()}-{digest}"
+        return self._fallback or os.path.join(tempfile.gettempdir(), name)
+
+
+def _make(root: str) -> None:
+    with suppress(FileExistsError):  # whatever it is, it is judged next
+        os.makedirs(root, 0o700)
+
+
+def judge(root: str) -> None:
+    """Raise ``ConfigError`` unless this is a folder of ours that only we can write."""
+    seen = os.lstat(root)
+    if not stat.S_ISDIR(seen.st_mode):
+        wrong = "is a symbolic link or a file, not a folder"
+    elif seen.st_uid != os.geteuid():
+        wrong = f"belongs to the user {seen.st_uid}, and this process is {os.geteuid()}"
+    elif seen.st_mode & 0o022:
+        wrong = "can be written by others: chmod 700 it"
+    else:
+        return
+    raise ConfigError(f"S3HANDOFF_WORK_DIR: {root} {wrong}.")

@@ -1,0 +1,375 @@
+"""Local copies: published in one step, verified when found, fetched once, evicted when old.
+
+::
+
+    <work folder>/               0700, ours
+     ├─ 20261123/k3v9…/leo.jpg   local copies at their relative paths: 0400, never written twice
+     ├─ edit/41-k3v9…/leo.jpg    edit copies: one request's own
+     ├─ lock/k3v9…               held while one fetches and others wait
+     └─ part/k3v9…               drafts, where the file system has no O_TMPFILE
+
+Nothing here is precious: what is missing, torn or damaged is fetched again. So nothing is fsynced,
+and a cleaner may remove whatever it likes at any time (F35).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import math
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, NamedTuple, Self
+
+from .errors import InvalidKey, Unavailable
+from .flight import Turns, locked_file
+from .paths import clean_name, is_relpath, random_name
+from .root import Root
+from .sweep import sweep
+
+log = logging.getLogger("flask_s3handoff")
+
+FLIGHT_SECONDS = 20.0
+SWEEP_SECONDS = 60
+_CHUNK_BYTES = 256 * 1024
+_MEMO_LENGTH = 4096
+_ATTEMPTS = 8
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+_DAMAGED = (errno.EIO, errno.ELOOP, errno.EISDIR)
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Say ``Unavailable`` for whatever the disk refuses (F15, F16)."""
+    try:
+        yield
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: OSError) -> Unavailable:
+    name = errno.errorcode.get(error.errno or 0, "unknown")
+    log.error("The work folder cannot be used: %s (%s)", name, error)
+    return Unavailable(errno=name)
+
+
+def _open_private(path: str, flags: int, mode: int = 0o600) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+class _Identity(NamedTuple):
+    """What changes when a file is written, truncated or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, s: os.stat_result) -> _Identity:
+        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+class Draft:
+    """An unpublished file: what is written is hashed in the same pass.
+
+    Bytes come by ``write``, or by ``os.pwrite`` to ``fd`` and then ``absorb``, never by both::
+
+        with workdir.begin() as draft:
+            draft.write(b"...")
+            path = draft.publish(relpath)
+    """
+
+    def __init__(self, workdir: WorkDir, fd: int, part: str | None) -> None:
+        self.size = 0
+        self.part = part
+        self._workdir = workdir
+        self._file = open(fd, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._digest = hashlib.sha256()
+
+    @property
+    def fd(self) -> int:
+        """The open file, for ``os.pread`` and ``os.pwrite``."""
+        return self._file.fileno()
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 of the first ``size`` bytes, in hex."""
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        """Append bytes; raises ``Unavailable`` when the disk is full."""
+        rest = memoryview(data)
+        with _disk():
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def absorb(self, end: int) -> None:
+        """Hash the bytes up to ``end``, which are in place by now."""
+        with _disk():
+            while self.size < end:
+                data = os.pread(self.fd, min(_CHUNK_BYTES, end - self.size), self.size)
+                if not data:
+                    return  # shorter than promised: `holds` will say so
+                self._digest.update(data)
+                self.size += len(data)
+
+    def holds(self, *, size: int, sha256: str) -> bool:
+        """Tell whether the file is exactly this, with not a byte after it."""
+        self.absorb(size)
+        with _disk():
+            return os.fstat(self.fd).st_size == self.size == size and self.sha256 == sha256
+
+    def publish(self, relpath: str) -> str:
+        """Make this the local copy of ``relpath``, in one step, and return its path."""
+        return self._workdir.publish(self, relpath)
+
+    def forget_part(self) -> None:
+        """Remove the draft's own name, if it has one."""
+        part, self.part = self.part, None
+        if part is not None:
+            with suppress(OSError):  # published by a rename, or swept
+                os.unlink(part)
+
+    def close(self) -> None:
+        """Close the file; what was not published is gone. Idempotent."""
+        self._file.close()
+        self.forget_part()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.close()
+
+
+class WorkDir:
+    """The folder of one app on one server, shared by its processes.
+
+    ``path`` is made on first use. It must be a folder of our own that nobody else can write, or
+    ``ConfigError`` is raised; where nothing can be written, ``fallback`` takes its place, by
+    default a private folder below the system's folder for temporary files.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        *,
+        fallback: str | None = None,
+        max_bytes: int,
+        max_age_seconds: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._root = Root(path, fallback=fallback)
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._now = now
+        self._has_tmpfile = hasattr(os, "O_TMPFILE")
+        self._known: dict[str, tuple[_Identity, str]] = {}
+        self._turns = Turns()
+        self._swept_at = -math.inf
+        self._unswept_bytes = 0
+
+    # Drafts and local copies
+
+    def begin(self) -> Draft:
+        """Open a draft; close it, published or not."""
+        with _disk():
+            root = self._root.path()
+            if (fd := self._open_nameless(root)) is not None:
+                return Draft(self, fd, None)
+            part = os.path.join(self._folder("part"), random_name())
+            return Draft(self, _open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400), part)
+
+    def _open_nameless(self, root: str) -> int | None:
+        """Open a file that is gone by itself if we are killed, where that can be had."""
+        if self._has_tmpfile and os.path.exists("/proc/self/fd"):
+            try:
+                return _open_private(root, os.O_TMPFILE | os.O_RDWR, 0o400)
+            except OSError as error:
+                if error.errno not in _NO_TMPFILE:
+                    raise
+        self._has_tmpfile = False
+        return None
+
+    def publish(self, draft: Draft, relpath: str) -> str:
+        """Make a draft the local copy of ``relpath``, in one step, and return its path."""
+        path = self._path(relpath)
+        with _disk():
+            self._link(draft, relpath, path)
+        self._unswept_bytes += draft.size
+        if self._is_sweep_due():
+            self.evict()
+        return path
+
+    def _link(self, draft: Draft, relpath: str, path: str) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                _make_folders(os.path.dirname(path))
+                _link_file(draft, path)
+            except FileExistsError:  # another thread or process was first: the same bytes
+                if self.find(relpath, size=draft.size, sha256=draft.sha256):
+                    return
+            except FileNotFoundError:  # a sweep or a cleaner took the folder away (F35)
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                self._remember(relpath, os.fstat(draft.fd), draft.sha256)
+                return
+        raise FileExistsError(errno.EEXIST, "a damaged file cannot be removed", path)
+
+    def find(self, relpath: str, *, size: int, sha256: str) -> str | None:
+        """Return the path of the local copy if its bytes are these; a damaged one is removed.
+
+        The bytes are hashed when this process first sees them; then a ``stat`` is enough.
+        """
+        path = self._path(relpath)
+        with _disk():
+            try:
+                if self._is_known(relpath, path, size, sha256):
+                    return path
+                if self._is_intact(relpath, path, size, sha256):
+                    return path
+            except OSError as error:
+                if error.errno in _GONE:
+                    return None
+                if error.errno not in _DAMAGED:
+                    raise
+        log.warning("The local copy %s is damaged: it is fetched again", relpath)
+        with suppress(OSError):
+            os.unlink(path)
+        return None
+
+    def _is_known(self, relpath: str, path: str, size: int, sha256: str) -> bool:
+        known = (_Identity.of(os.lstat(path)), sha256)
+        return known[0].size == size and self._known.get(relpath) == known
+
+    def _is_intact(self, relpath: str, path: str, size: int, sha256: str) -> bool:
+        with open(path, "rb", buffering=0, opener=_open_private) as copy:
+            seen = os.fstat(copy.fileno())
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size != size:
+                return False
+            if hashlib.file_digest(copy, "sha256").hexdigest() != sha256:
+                return False
+        self._remember(relpath, seen, sha256)
+        return True
+
+    def _remember(self, relpath: str, seen: os.stat_result, sha256: str) -> None:
+        if len(self._known) >= _MEMO_LENGTH:
+            self._known.clear()  # costs one hash per file; no lock, no order to keep
+        self._known[relpath] = (_Identity.of(seen), sha256)
+
+    # Edit copies
+
+    def edit_copy(self, source: str, name: str) -> str:
+        """Return the path of a private, writable copy with this name.
+
+        Raises ``FileNotFoundError`` when the local copy is gone: rehydrate it again.
+        """
+        with _open_copy(source) as original, _disk():
+            folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
+            os.mkdir(folder, 0o700)
+            path = os.path.join(folder, clean_name(name))
+            try:
+                with open(path, "xb", opener=_open_private) as copy:
+                    shutil.copyfileobj(original, copy, _CHUNK_BYTES)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+        return path
+
+    def drop_edit_copy(self, path: str) -> None:
+        """Remove an edit copy and what else was written beside it."""
+        folder = os.path.dirname(path)
+        if os.path.dirname(folder) != os.path.join(self._root.path(), "edit"):
+            raise ValueError(f"{path!r} is no edit copy")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    # One at a time
+
+    @contextmanager
+    def flight(self, relpath: str, *, until: float | None = None) -> Iterator[None]:
+        """Let one thread of one process through for each file; the others wait, then find it.
+
+        ``until`` is a ``time.monotonic`` moment; after it, ``Unavailable`` is raised.
+        """
+        self._path(relpath)
+        if self._turns.pid != os.getpid():
+            self._turns = Turns()  # our parent's locks are held by threads that we do not have
+        moment = time.monotonic() + FLIGHT_SECONDS if until is None else until
+        with self._turns.take(relpath, until=moment), ExitStack() as turn:
+            with _disk():
+                path = os.path.join(self._folder("lock"), relpath.split("/")[1])
+                turn.enter_context(locked_file(path, until=moment))
+            yield
+
+    # Eviction
+
+    def evict(self) -> None:
+        """Remove what outlived its claim, the oldest beyond ``max_bytes``, and what a kill left."""
+        now = self._swept_at = self._now()
+        self._unswept_bytes = 0
+        with _disk():
+            root = self._root.path()
+        sweep(root, max_bytes=self._max_bytes, max_age_seconds=self._max_age_seconds, now=now)
+
+    def _is_sweep_due(self) -> bool:
+        """Sweep once a minute, sooner when much was written: the limit is for the disk's sake."""
+        rested = 0 <= self._now() - self._swept_at < SWEEP_SECONDS
+        return not rested or self._unswept_bytes > self._max_bytes / 8
+
+    # The folder itself
+
+    def _path(self, relpath: str) -> str:
+        """Return where this relative path lies; it is judged here though it was signed (B31)."""
+        if not is_relpath(relpath):
+            raise InvalidKey(f"{relpath!r:.100} is not a relative path of ours.")
+        with _disk():
+            return os.path.join(self._root.path(), relpath)
+
+    def _folder(self, name: str) -> str:
+        folder = os.path.join(self._root.path(), name)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        return folder
+
+
+def _make_folders(box: str) -> None:
+    for folder in (os.path.dirname(box), box):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+
+
+def _link_file(draft: Draft, path: str) -> None:
+    """Give a draft its name; never over another file, where the file system has hard links."""
+    if draft.part is None:
+        # Given a descriptor, Python calls linkat, which alone follows the link in /proc.
+        os.link(f"/proc/self/fd/{draft.fd}", path, src_dir_fd=draft.fd, follow_symlinks=True)
+        return
+    try:
+        os.link(draft.part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(draft.part, path)
+    draft.forget_part()
+
+
+def _open_copy(path: str) -> IO[bytes]:
+    try:
+        return open(path, "rb", opener=_open_private)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _refused(error) from error
