@@ -1,7 +1,7 @@
 """To whom a token belongs: a random cookie of this browser, and a user in addition.
 
-One cookie per minted id, because three parallel first uploads mint three: with one shared name two of
-their tokens would die. Not the session id, which logins rotate (threats T5–T7, 0.13).
+One cookie per minted id, because three parallel first uploads mint three: with one shared name two
+of their tokens would die. Not the session id, which logins rotate (threats T5–T7, 0.13).
 """
 
 from __future__ import annotations

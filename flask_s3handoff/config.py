@@ -9,25 +9,19 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from .errors import ConfigError, InvalidKey
-from .paths import check_prefix
+from . import judges
+from .errors import ConfigError
+from .judges import Judge, flag, one_of, optional, optional_text, refuse_unless, whole
 
 log = logging.getLogger("flask_s3handoff")
 
 MIN_SECRET_BYTES = 16
 MAX_TOKEN_AGE_SECONDS = 30 * 86_400
-MAX_URL_EXPIRES_SECONDS = 7 * 86_400  # what SigV4 allows
 SECRET_SETTING = "S3HANDOFF_SECRET_KEY"
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_ACCESS_POINT = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[0-9]{12}:accesspoint[:/][a-z0-9-]{3,63}")
-_IP_ADDRESS = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]*[a-z0-9](?::[0-9]{1,5})?")
 _KNOWN_SECRETS = ("dev", "development", "secret", "changeme", "change-me", "test", "key")
 
 
@@ -51,19 +45,19 @@ class Place:
     def from_mapping(cls, prefix: str, options: Mapping[str, Any]) -> Place:
         """Read one entry of ``S3HANDOFF_PLACES``."""
         setting = f"S3HANDOFF_PLACES[{prefix!r}]"
-        _refuse_unless(isinstance(options, Mapping), setting, options, "a mapping of options")
+        refuse_unless(isinstance(options, Mapping), setting, options, "a mapping of options")
         for name in options:
             _check_place_option(setting, name)
         for name in ("region", "acl", "public_url"):
-            _optional_text(f"{setting}[{name!r}]", options.get(name))
+            optional_text(f"{setting}[{name!r}]", options.get(name))
         return cls(
-            prefix=_prefix(setting, prefix),
-            bucket=_optional(_bucket)(setting, options.get("bucket")),
+            prefix=judges.prefix(setting, prefix),
+            bucket=optional(judges.bucket)(setting, options.get("bucket")),
             region=options.get("region"),
-            owner=_optional(_owner)(setting, options.get("owner")),
+            owner=optional(judges.owner)(setting, options.get("owner")),
             acl=options.get("acl"),
             public_url=options.get("public_url"),
-            expires_seconds=_optional(_url_expires)(setting, options.get("expires")),
+            expires_seconds=optional(judges.url_expires)(setting, options.get("expires")),
         )
 
 
@@ -152,8 +146,8 @@ class HandoffConfig:
         for place in self.places:
             if place.prefix.startswith(self.prefix) or self.prefix.startswith(place.prefix):
                 raise ConfigError(
-                    f"S3HANDOFF_PLACES {place.prefix!r} and S3HANDOFF_PREFIX {self.prefix!r} overlap:"
-                    " a lifecycle rule empties staging, so no permanent file may lie there."
+                    f"S3HANDOFF_PLACES {place.prefix!r} and S3HANDOFF_PREFIX {self.prefix!r}"
+                    " overlap: a lifecycle rule empties staging, so no permanent file may lie there."
                 )
         return self
 
@@ -175,10 +169,14 @@ def secret_keys(mapping: Mapping[str, Any]) -> list[str | bytes]:
         name = SECRET_SETTING
     else:
         fallbacks = mapping.get("SECRET_KEY_FALLBACKS") or []
-        _refuse_unless(isinstance(fallbacks, list | tuple), "SECRET_KEY_FALLBACKS", fallbacks, "a list of keys")
+        refuse_unless(
+            isinstance(fallbacks, list | tuple), "SECRET_KEY_FALLBACKS", fallbacks, "a list of keys"
+        )
         keys = [*fallbacks, mapping.get("SECRET_KEY")]
         name = "SECRET_KEY"
-    _refuse_unless(isinstance(keys, list | tuple) and len(keys) > 0, name, "…", "a key or a list of keys")
+    refuse_unless(
+        isinstance(keys, list | tuple) and len(keys) > 0, name, "…", "a key or a list of keys"
+    )
     for key in keys:
         _check_secret(name, key)
     return list(keys)
@@ -187,18 +185,15 @@ def secret_keys(mapping: Mapping[str, Any]) -> list[str | bytes]:
 def _check_secret(name: str, key: object) -> None:
     """Refuse keys that can be guessed (threat T3; itsdangerous itself takes an empty one)."""
     if not isinstance(key, str | bytes) or not key:
-        raise ConfigError(f"{name} is missing: tokens are signed with it. Set it to 32 random bytes.")
+        raise ConfigError(
+            f"{name} is missing: tokens are signed with it. Set it to 32 random bytes."
+        )
     raw = key.encode() if isinstance(key, str) else key
     if len(raw) < MIN_SECRET_BYTES or raw.decode("utf-8", "replace").lower() in _KNOWN_SECRETS:
         raise ConfigError(
             f"{name} is too weak to sign tokens: at least {MIN_SECRET_BYTES} random bytes,"
             " for example from python -c 'import secrets; print(secrets.token_hex(32))'."
         )
-
-
-def _refuse_unless(right: bool, setting: str, value: object, wanted: str) -> None:
-    if not right:
-        raise ConfigError(f"{setting} must be {wanted}, not {value!r:.200}.")
 
 
 def _refuse_near_misses(given: Mapping[str, Any]) -> None:
@@ -211,129 +206,9 @@ def _refuse_near_misses(given: Mapping[str, Any]) -> None:
         log.warning("%s is not a setting of flask_s3handoff and has no effect", name)
 
 
-Judge = Callable[[str, Any], Any]
-
-
-def _optional(judge: Judge) -> Judge:
-    return lambda setting, value: None if value is None else judge(setting, value)
-
-
-def _one_of(*choices: str) -> Judge:
-    def judge(setting: str, value: Any) -> str:
-        _refuse_unless(value in choices, setting, value, " or ".join(map(repr, choices)))
-        return str(value)
-
-    return judge
-
-
-def _flag(setting: str, value: Any) -> bool:
-    _refuse_unless(isinstance(value, bool), setting, value, "True or False")
-    return bool(value)
-
-
-def _whole(least: int, most: int, unit: str) -> Judge:
-    def judge(setting: str, value: Any) -> int:
-        right = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        _refuse_unless(right, setting, value, f"a whole number of {unit}, {least} to {most}")
-        return int(value)
-
-    return judge
-
-
-_url_expires = _whole(1, MAX_URL_EXPIRES_SECONDS, "seconds")
-
-
-def _seconds(setting: str, value: Any) -> float:
-    right = isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 3600
-    _refuse_unless(right, setting, value, "a number of seconds, 0.1 to 3600")
-    return float(value)
-
-
-def _optional_text(setting: str, value: Any) -> str | None:
-    _refuse_unless(value is None or (isinstance(value, str) and value != ""), setting, value, "text")
-    return None if value is None else str(value)
-
-
-def _bucket(setting: str, value: Any) -> str:
-    right = isinstance(value, str) and (
-        (_BUCKET.fullmatch(value) and ".." not in value and not _IP_ADDRESS.fullmatch(value))
-        or _ACCESS_POINT.fullmatch(value)
-    )
-    wanted = "the name of a bucket (3 to 63 of a-z 0-9 . -) or an access point ARN, without s3:// or a path"
-    _refuse_unless(bool(right), setting, value, wanted)
-    return str(value)
-
-
-def _owner(setting: str, value: Any) -> str:
-    right = isinstance(value, str) and re.fullmatch(r"[0-9]{12}", value) is not None
-    _refuse_unless(right, setting, value, "the 12 digits of an AWS account, as text")
-    return str(value)
-
-
-def _endpoint(setting: str, value: Any) -> str:
-    _refuse_unless(isinstance(value, str), setting, value, "a URL such as https://s3.example.com")
-    url = urlsplit(value)
-    right = url.scheme in ("http", "https") and url.hostname and url.path in ("", "/") and not url.query
-    _refuse_unless(bool(right), setting, value, "a URL such as https://s3.example.com, without a path")
-    plain_aws = url.scheme == "http" and str(url.hostname).endswith(".amazonaws.com")
-    _refuse_unless(not plain_aws, setting, value, "https for AWS")
-    return str(value).rstrip("/")
-
-
-def _prefix(setting: str, value: Any) -> str:
-    try:
-        prefix = check_prefix(value)
-    except InvalidKey as error:
-        raise ConfigError(f"{setting}: {error.description}") from error
-    right = prefix.isascii() and len(prefix) <= 512
-    _refuse_unless(right, setting, value, "at most 512 ASCII characters")
-    return prefix
-
-
 def _places(setting: str, value: Any) -> tuple[Place, ...]:
-    _refuse_unless(isinstance(value, Mapping), setting, value, 'a mapping such as {"users/": {}}')
+    refuse_unless(isinstance(value, Mapping), setting, value, 'a mapping such as {"users/": {}}')
     return tuple(Place.from_mapping(prefix, options) for prefix, options in value.items())
-
-
-def _list_of_text(setting: str, value: Any) -> tuple[str, ...]:
-    right = not isinstance(value, str | bytes) and isinstance(value, list | tuple | set | frozenset)
-    _refuse_unless(right and all(isinstance(v, str) for v in value), setting, value, "a list of text")
-    return tuple(value)
-
-
-def _url_paths(setting: str, value: Any) -> tuple[str, ...]:
-    paths = _list_of_text(setting, value)
-    right = bool(paths) and all(path.startswith("/") and not path.startswith("//") for path in paths)
-    _refuse_unless(right, setting, value, 'a list of URL paths such as ["/profile/"]')
-    return paths
-
-
-def _origins(setting: str, value: Any) -> tuple[str, ...]:
-    origins = tuple(origin.lower().rstrip("/") for origin in _list_of_text(setting, value))
-    right = all(_ORIGIN.fullmatch(origin) for origin in origins)
-    _refuse_unless(right, setting, value, 'a list of origins such as ["https://app.example.com"]')
-    return origins
-
-
-def _store(setting: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        right = all(hasattr(value, verb) for verb in ("put", "fetch", "stat", "copy", "delete", "list"))
-        _refuse_unless(right, setting, value, 'a Store, "s3", "memory" or "dir:/path"')
-        return value
-    right = value in ("s3", "memory") or (value.startswith("dir:") and os.path.isabs(value[4:]))
-    _refuse_unless(right, setting, value, '"s3", "memory", "dir:" and an absolute path, or a Store')
-    return value
-
-
-def _work_dir(setting: str, value: Any) -> str:
-    right = isinstance(value, str | os.PathLike) and os.path.isabs(value)
-    _refuse_unless(right, setting, value, "an absolute path")
-    return os.fspath(value)
-
-
-def _not_yet(setting: str, value: Any) -> bool:
-    _refuse_unless(value is False, setting, value, "False: observe mode is not part of this release")
-    return False
 
 
 class Setting(NamedTuple):
@@ -345,30 +220,34 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("S3HANDOFF_BUCKET", "bucket", _optional(_bucket)),
-    Setting("S3HANDOFF_STORE", "store", _store),
-    Setting("S3HANDOFF_REGION", "region", _optional_text),
-    Setting("S3HANDOFF_ENDPOINT_URL", "endpoint_url", _optional(_endpoint)),
-    Setting("S3HANDOFF_BUCKET_OWNER", "bucket_owner", _optional(_owner)),
-    Setting("S3HANDOFF_SSE", "sse", _optional(_one_of("AES256", "aws:kms", "aws:kms:dsse"))),
-    Setting("S3HANDOFF_KMS_KEY_ID", "kms_key_id", _optional_text),
-    Setting("S3HANDOFF_PREFIX", "prefix", _prefix),
+    Setting("S3HANDOFF_BUCKET", "bucket", optional(judges.bucket)),
+    Setting("S3HANDOFF_STORE", "store", judges.store),
+    Setting("S3HANDOFF_REGION", "region", optional_text),
+    Setting("S3HANDOFF_ENDPOINT_URL", "endpoint_url", optional(judges.endpoint)),
+    Setting("S3HANDOFF_BUCKET_OWNER", "bucket_owner", optional(judges.owner)),
+    Setting("S3HANDOFF_SSE", "sse", optional(one_of("AES256", "aws:kms", "aws:kms:dsse"))),
+    Setting("S3HANDOFF_KMS_KEY_ID", "kms_key_id", optional_text),
+    Setting("S3HANDOFF_PREFIX", "prefix", judges.prefix),
     Setting("S3HANDOFF_PLACES", "places", _places),
-    Setting("S3HANDOFF_PATHS", "paths", _url_paths),
-    Setting("S3HANDOFF_WORK_DIR", "work_dir", _optional(_work_dir)),
-    Setting("S3HANDOFF_WORK_DIR_MAX_BYTES", "work_dir_max_bytes", _whole(1 << 20, 1 << 50, "bytes")),
-    Setting("S3HANDOFF_TOKEN_MAX_AGE", "token_max_age_seconds", _whole(1, MAX_TOKEN_AGE_SECONDS, "seconds")),
-    Setting("S3HANDOFF_MAX_FILE_SIZE", "max_file_size_bytes", _optional(_whole(1, 5 << 40, "bytes"))),
-    Setting("S3HANDOFF_MAX_FILES", "max_files", _whole(1, 1000, "files")),
-    Setting("S3HANDOFF_INJECT", "inject", _one_of("same-origin", "marked", "off")),
-    Setting("S3HANDOFF_TRUSTED_ORIGINS", "trusted_origins", _origins),
-    Setting("S3HANDOFF_REDIRECTS", "redirects", _flag),
-    Setting("S3HANDOFF_MIRROR", "mirror", _one_of("overlap", "before_view")),
-    Setting("S3HANDOFF_BIND", "bind", _one_of("cookie", "off")),
-    Setting("S3HANDOFF_COOKIE_SECURE", "cookie_secure", _optional(_flag)),
-    Setting("S3HANDOFF_ON_ERROR", "on_error", _one_of("raise", "collect")),
-    Setting("S3HANDOFF_DEADLINE", "deadline_seconds", _seconds),
-    Setting("S3HANDOFF_URL_EXPIRES", "url_expires_seconds", _url_expires),
-    Setting("S3HANDOFF_ENABLED", "enabled", _flag),
-    Setting("S3HANDOFF_OBSERVE", "observe", _not_yet),
+    Setting("S3HANDOFF_PATHS", "paths", judges.url_paths),
+    Setting("S3HANDOFF_WORK_DIR", "work_dir", optional(judges.work_dir)),
+    Setting("S3HANDOFF_WORK_DIR_MAX_BYTES", "work_dir_max_bytes", whole(1 << 20, 1 << 50, "bytes")),
+    Setting(
+        "S3HANDOFF_TOKEN_MAX_AGE",
+        "token_max_age_seconds",
+        whole(1, MAX_TOKEN_AGE_SECONDS, "seconds"),
+    ),
+    Setting("S3HANDOFF_MAX_FILE_SIZE", "max_file_size_bytes", optional(whole(1, 5 << 40, "bytes"))),
+    Setting("S3HANDOFF_MAX_FILES", "max_files", whole(1, 1000, "files")),
+    Setting("S3HANDOFF_INJECT", "inject", one_of("same-origin", "marked", "off")),
+    Setting("S3HANDOFF_TRUSTED_ORIGINS", "trusted_origins", judges.origins),
+    Setting("S3HANDOFF_REDIRECTS", "redirects", flag),
+    Setting("S3HANDOFF_MIRROR", "mirror", one_of("overlap", "before_view")),
+    Setting("S3HANDOFF_BIND", "bind", one_of("cookie", "off")),
+    Setting("S3HANDOFF_COOKIE_SECURE", "cookie_secure", optional(flag)),
+    Setting("S3HANDOFF_ON_ERROR", "on_error", one_of("raise", "collect")),
+    Setting("S3HANDOFF_DEADLINE", "deadline_seconds", judges.seconds),
+    Setting("S3HANDOFF_URL_EXPIRES", "url_expires_seconds", judges.url_expires),
+    Setting("S3HANDOFF_ENABLED", "enabled", flag),
+    Setting("S3HANDOFF_OBSERVE", "observe", judges.not_yet),
 )

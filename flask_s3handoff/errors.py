@@ -131,7 +131,7 @@ class Unavailable(HandoffError):
 
 
 class TooLarge(HandoffError):
-    """A file is over ``S3HANDOFF_MAX_FILE_SIZE``, or there are more than ``S3HANDOFF_MAX_FILES``."""
+    """A file is over ``S3HANDOFF_MAX_FILE_SIZE``, or they are more than ``S3HANDOFF_MAX_FILES``."""
 
     code = 413
     reason = "too_large"
@@ -162,5 +162,3 @@ class AlreadyExists(HandoffError):
     code = 409
     reason = "exists"
     description = "Another file already has this name."
-
-

@@ -1,7 +1,7 @@
 """One request's story: what arrives, what the app does with it, what it still has to carry.
 
-No framework here. A face tells about its request in a ``Visit`` and keeps the ``Exchange`` in the WSGI
-environ; ``leaving`` writes what is carried into the response.
+No framework here. A face tells about its request in a ``Visit`` and keeps the ``Exchange`` in the
+WSGI environ; ``leaving`` writes what is carried into the response.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, Any
@@ -19,9 +18,7 @@ from werkzeug.datastructures import FileStorage
 
 from .binding import Binder, Cookie
 from .body import Parsed
-from .config import HandoffConfig
 from .errors import (
-
     Expired,
     Foreign,
     Forged,
@@ -31,63 +28,16 @@ from .errors import (
     Unbound,
 )
 from .files import HandoffFile
-from .mirror import Mirror, Pending, Revision
+from .mirror import Pending, Revision
 from .paths import check_key, display_name, new_relpath
-from .store import Kind, Store, kind_of
-from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token, TokenSigner
-from .workdir import WorkDir
+from .store import kind_of
+from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token
+from .visit import Patience, Refusal, Rooms, Visit
 
 log = logging.getLogger("flask_s3handoff")
 
 MAX_QUERY_TOKEN_LENGTH = 1500
 MAX_BUNDLE_BYTES = 1 << 20
-LINK_ROUTE = "/_s3handoff/"
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """What every request of one app shares."""
-
-    config: HandoffConfig
-    signer: TokenSigner
-    workdir: WorkDir
-    mirror: Mirror
-    store: Callable[[], Store]
-    notify: Callable[[str, dict[str, Any]], None]
-    now: Callable[[], float] = time.time
-
-    def link(self, key: str, kind: Kind | None, seconds: int, script_root: str) -> str:
-        """Return a URL for this key: the store's own, or our signed route where it has none."""
-        store = self.store()
-        if store.capabilities.presigned_urls:
-            return store.url(key, expires_seconds=seconds, kind=kind)
-        sent_as = [kind.content_type, kind.disposition] if kind else ["", ""]
-        text = self.signer.mint_link(key, int(self.now()) + seconds, sent_as)
-        return f"{script_root}{LINK_ROUTE}{text}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Visit:
-    """What a face tells about its request. ``path`` includes ``script_root``."""
-
-    method: str
-    path: str
-    script_root: str
-    origin: str
-    secure: bool
-    cookies: Mapping[str, str]
-    endpoint: str
-    principal: Callable[[], str | None]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A token or a file of one that could not be used: field, filename and code."""
-
-    field: str | None
-    filename: str | None
-    code: str
-    message: str
 
 
 @dataclass
@@ -100,22 +50,6 @@ class _Carried:
     local_path: str | None = None
     ended: bool = False
     edit_paths: list[str] = field(default_factory=list)
-
-
-class Patience:
-    """How long one request still waits for the store: a budget, plus a file's size at 1 MiB/s."""
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-
-    @contextmanager
-    def spend(self, size: int = 0) -> Iterator[float]:
-        """Give the moment (``time.monotonic``) until which to wait; charge what was used."""
-        began, allowance = time.monotonic(), size / (1 << 20)
-        try:
-            yield began + max(self._left, 0.0) + allowance
-        finally:
-            self._left -= max(0.0, time.monotonic() - began - allowance)
 
 
 class Exchange:
@@ -271,7 +205,9 @@ class Exchange:
 
     def edit_copy(self, file: HandoffFile) -> str:
         """Return the path of a new private copy; it is removed when the response has left."""
-        path = self.rooms.workdir.edit_copy(self.local_copy(file), file._claim.relpath.rpartition("/")[2])
+        path = self.rooms.workdir.edit_copy(
+            self.local_copy(file), file._claim.relpath.rpartition("/")[2]
+        )
         self._keep(file).edit_paths.append(path)
         return path
 
@@ -346,7 +282,9 @@ class Exchange:
     def drop_unstored(self) -> None:
         """Carry no further what the store has not acknowledged: its error is being answered."""
         for carried in self._carried.values():
-            carried.ended = carried.ended or (carried.pending is not None and not carried.pending.ok)
+            carried.ended = carried.ended or (
+                carried.pending is not None and not carried.pending.ok
+            )
 
     def wait_for(self, files: Iterable[HandoffFile]) -> None:
         """Return when the store has acknowledged these revisions (rule 1), or raise."""
@@ -378,7 +316,6 @@ class Exchange:
         return self._bundled(files)
 
     def _bundled(self, files: Sequence[HandoffFile]) -> str:
-
 
         body = self.rooms.signer.pack_claims([file.claim for file in files])
         revision, pending, _ = self.rooms.mirror.revise(

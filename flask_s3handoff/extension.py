@@ -1,7 +1,7 @@
 """S3Handoff: the Flask face. It translates, and decides nothing.
 
-An idle request passes through a closure and one property look-up; everything else is made when a file
-part or a token is really seen.
+An idle request passes through a closure and one look-up; everything else is made when a file part or
+a token is really seen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from .config import HandoffConfig, secret_keys
 from .errors import ConfigError, Forged
-from .exchange import Refusal
 from .files import HandoffFile
 from .forms import hidden_input
 from .handoff import Handoff, Source, StoredFile
@@ -29,6 +28,7 @@ from .hooks import (
     send_signal,
 )
 from .store import Store
+from .visit import Refusal
 
 View = TypeVar("View", bound=Callable[..., Any])
 Files = list[HandoffFile]
@@ -68,7 +68,9 @@ class S3Handoff:
         handoff = Handoff(
             config, keys=lambda: secret_keys(app.config), notify=lambda *a: send_signal(app, *a)
         )
-        app.extensions[EXTENSION_KEY] = State(handoff, lambda: self._principal and self._principal())
+        app.extensions[EXTENSION_KEY] = State(
+            handoff, lambda: self._principal and self._principal()
+        )
         install(app)
         app.jinja_env.globals["s3handoff"] = self
 
@@ -98,7 +100,8 @@ class S3Handoff:
         In a template: ``<form method="post">{{ s3handoff.fields() }} … </form>``.
         """
         token = self.token()
-        return Markup(hidden_input(token).decode()) if token else Markup()
+        # the alphabet of a token has nothing to escape
+        return Markup(hidden_input(token).decode()) if token else Markup()  # noqa: S704
 
     def token(self) -> str:
         """Return a token of this request's files for a JSON or fragment client, or ``""``."""
@@ -107,7 +110,7 @@ class S3Handoff:
         return exchange.token(files) if files else ""
 
     def restore(self, token: str) -> Files:
-        """Return the files of a token that a client gave back; raises ``Forged`` if it is not ours."""
+        """Return the files of a token that a client gave back; ``Forged`` if it is not ours."""
         exchange = current_exchange()
         refused = len(exchange.errors)
         files = exchange.admit_tokens([token])
@@ -117,7 +120,7 @@ class S3Handoff:
         return files
 
     def forget(self) -> None:
-        """Take the binding cookies from this browser: what it still carries is ``foreign`` from now on."""
+        """Take the binding cookies from this browser: what it carries is ``foreign`` from now on."""
         current_exchange().forgets = True
 
     # Permanent files
@@ -166,6 +169,6 @@ class S3Handoff:
         return view
 
     def principal_loader(self, loader: Loader) -> Loader:
-        """Bind tokens to a user in addition: the loader returns an id, or ``None`` for anonymous."""
+        """Bind tokens to a user in addition: the loader returns an id, ``None`` for anonymous."""
         self._principal = loader
         return loader

@@ -139,7 +139,7 @@ class HandoffFile(FileStorage):
         return self._edit_path
 
     def url(self, *, expires: int | None = None) -> str:
-        """Return a URL that shows this revision for ``expires`` seconds; an edit is settled first."""
+        """Return a URL of this revision for ``expires`` seconds; an edit is settled first."""
         return self._keeper.url_of(self, expires)
 
     def replace(self, source: bytes | IO[bytes] | str | os.PathLike[str]) -> None:
@@ -175,7 +175,9 @@ class HandoffFile(FileStorage):
         try:
             return _Stat.of(path) != self._edit_stat
         except FileNotFoundError:
-            log.warning("The edit copy of %s was moved away: its revision stays", self._claim.relpath)
+            log.warning(
+                "The edit copy of %s was moved away: its revision stays", self._claim.relpath
+            )
             self._edit_path = None
             return False
 
@@ -238,7 +240,7 @@ class HandoffFile(FileStorage):
         return False
 
     def __getattr__(self, name: str) -> Any:
-        """Pass the methods of a binary file on to the stream, which is opened when one is called."""
+        """Pass the methods of a binary file on to the stream, opened when one is called."""
         if name in _STREAM_METHODS:
             return functools.partial(self._on_stream, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

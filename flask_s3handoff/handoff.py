@@ -15,13 +15,14 @@ from typing import IO, Any
 
 from .config import HandoffConfig, secret_keys
 from .errors import AlreadyExists, InvalidKey
-from .exchange import Exchange, Rooms, Visit
+from .exchange import Exchange
 from .memory import MemoryStore
 from .mirror import Mirror
 from .paths import check_key, check_prefix
 from .s3 import S3Store
 from .store import DirStore, Kind, Store, kind_of
 from .tokens import TokenSigner
+from .visit import Rooms, Visit
 from .workdir import Draft, WorkDir
 
 Notify = Callable[[str, dict[str, Any]], None]
@@ -56,7 +57,7 @@ class Handoff:
         config: HandoffConfig,
         *,
         keys: Callable[[], Sequence[str | bytes]],
-        notify: Notify = lambda event, facts: None,
+        notify: Notify = lambda _event, _facts: None,
     ) -> None:
         self.config = config
         self._store: Store | None = None
@@ -130,7 +131,7 @@ class Handoff:
         self.store().delete(key)
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
-        """Yield the permanent files below a prefix, page by page; ``users/1/`` is not ``users/10/``."""
+        """Yield the permanent files below a prefix: ``users/1/`` is not ``users/10/``."""
         self._check(check_prefix(prefix) + "x")
         return (
             StoredFile(entry.key, entry.size, entry.last_modified, self.url)
@@ -138,7 +139,7 @@ class Handoff:
         )
 
     def url(self, key: str, expires: int | None = None, *, script_root: str = "") -> str:
-        """Return a URL of a permanent file: public where its place is, else for ``expires`` seconds."""
+        """Return a permanent file's URL: public where its place is, else for ``expires`` seconds."""
         self._check(key)
         place = self.config.place_of(key)
         seconds = expires or (place and place.expires_seconds) or self.config.url_expires_seconds
@@ -173,7 +174,9 @@ def _make_store(config: HandoffConfig) -> Store:
         return store
     if config.store == "s3":
         return S3Store.from_config(config)
-    return MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
+    return (
+        MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
+    )
 
 
 def _make_workdir(config: HandoffConfig) -> WorkDir:

@@ -1,7 +1,7 @@
 """How we are put around a Flask app: a gate, a request class, a leaving hook.
 
-An idle request passes the gate and one look-up on leaving; the rest is made when a file part or a
-token is really seen (rule 8). ``process_response`` is wrapped, and not ``after_request``, because it
+An idle request passes the gate and one look-up on leaving; the rest is made when a file part or
+a token is really seen (rule 8). ``process_response`` is wrapped, and not ``after_request``, because it
 sees every response before any other extension does.
 """
 
@@ -23,10 +23,11 @@ from werkzeug.wsgi import wrap_file
 
 from .body import parse, tokens_of
 from .errors import HandoffError
-from .exchange import LINK_ROUTE, Exchange, Visit
+from .exchange import Exchange
 from .handoff import Handoff
 from .leaving import closing, leave, may_carry, take_query_token
 from .paths import TOKEN_FIELD, is_below
+from .visit import LINK_ROUTE, Visit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -166,9 +167,7 @@ class _Parser:
             vars(self._request).update(stream=stream, form=empty(), files=empty())
             raise
 
-    def _admit(
-        self, stream: Any, mimetype: str, content_length: int | None, options: Any
-    ) -> Any:
+    def _admit(self, stream: Any, mimetype: str, content_length: int | None, options: Any) -> Any:
         environ = self._request.environ
         parsed = parse(
             self._inner,

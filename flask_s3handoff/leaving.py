@@ -66,7 +66,7 @@ def leave(exchange: Exchange, response: Response) -> Response:
 
 
 def may_carry(response: Response) -> bool:
-    """Tell whether a response is of a kind that can carry at all, before anything is read for it."""
+    """Tell whether a response is of a kind that can carry, before anything is read for it."""
     return response.status_code in _REDIRECTS or response.mimetype == "text/html"
 
 

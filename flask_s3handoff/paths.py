@@ -31,7 +31,9 @@ _RANDOM_LENGTH = 26  # 26 × 5 bits: nobody guesses one
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _RELPATH = re.compile(rf"[0-9]{{8}}/[a-z2-7]{{{_RANDOM_LENGTH}}}/{_NAME}")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)
 _BAD_SEGMENT = re.compile(r"\.*|.*[\x00-\x1f\x7f\\\ud800-\udfff].*", re.DOTALL)
 
@@ -124,7 +126,9 @@ def check_prefix(prefix: object) -> str:
     'users/1/'
     """
     if not isinstance(prefix, str) or not prefix.endswith("/"):
-        raise InvalidKey(f"A prefix ends with a slash, so 'users/1/' is not 'users/10/': {prefix!r:.100}")
+        raise InvalidKey(
+            f"A prefix ends with a slash, so 'users/1/' is not 'users/10/': {prefix!r:.100}"
+        )
     check_key(prefix[:-1])
     return prefix
 

@@ -1,8 +1,8 @@
 """Claims ⇄ signed text. The only room that signs, and the only import of itsdangerous.
 
 A token is ``payload.signature`` over ``[A-Za-z0-9._~-]``: a compact JSON list in base64url, signed
-with HMAC-SHA256 under a salt per purpose. It is signed, not secret: it holds no session id, no cookie
-value and no user id, only digests of them. Nothing unsigned is parsed, nothing is ever inflated
+with HMAC-SHA256 under a salt per purpose. It is signed, not secret: it holds no session id, no
+cookie value and no user id, only digests of them. Nothing unsigned is parsed, nothing is ever inflated
 (threats T2–T4, T43, B24–B32).
 """
 
@@ -90,7 +90,7 @@ class Token:
 class TokenSigner:
     """Mint and read tokens.
 
-    ``keys`` is called on first use and returns the keys newest last: the last one signs, all verify.
+    ``keys`` is called on first use and returns the keys newest last: the last signs, all verify.
 
     >>> signer = TokenSigner(lambda: ["a secret key of 32 random bytes!"])
     >>> signer.read(signer.mint(Token(Binding()))).claims
@@ -277,14 +277,14 @@ def _claims_of(rows: Any) -> tuple[Claim, ...]:
 
 def _claim_of(row: Any) -> Claim:
     match row:
-        case [
-            str(relpath), str(field), str(filename), str(content_type), int(size), str(digest), int(at)
-        ] if not isinstance(size, bool) and not isinstance(at, bool):  # fmt: skip
+        case [str(path), str(field), str(name), str(kind), int(size), str(digest), int(at)] if (
+            not isinstance(size, bool) and not isinstance(at, bool)
+        ):
             claim = Claim(
-                relpath=relpath,
+                relpath=path,
                 field=field,
-                filename=filename,
-                content_type=content_type,
+                filename=name,
+                content_type=kind,
                 size=size,
                 sha256=_unb64(digest.encode()).hex(),
                 uploaded_at=at,
