@@ -57,7 +57,7 @@ def _disk() -> Iterator[None]:
 def _refused(error: OSError) -> Unavailable:
     name = errno.errorcode.get(error.errno or 0, "unknown")
     log.error("The work folder cannot be used: %s (%s)", name, error)
-    return Unavailable(errno=name)
+    return Unavailable(errno=error.errno, detail=name)
 
 
 def _open_private(path: str, flags: int, mode: int = 0o600) -> int:
