@@ -56,11 +56,13 @@ __all__ = [
 
 
 def find_chromium() -> str | None:
-    """Find the browser that the system installed (no download), or None."""
+    """Find a browser: the system's, or the one that `playwright install chromium` brought."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = (find_command(name) for name in names)
+    system = [Path(path) for path in map(find_command, names) if path]
+    downloaded = Path.home().glob(".cache/ms-playwright/chromium-*/chrome-linux*/chrome")
     # Ubuntu's `chromium` is a stub that only works where snaps do.
-    return next((path for path in found if path and not _is_snap_stub(Path(path))), None)
+    usable = (path for path in [*system, *sorted(downloaded)] if not _is_snap_stub(path))
+    return next(map(str, usable), None)
 
 
 def _is_snap_stub(path: Path) -> bool:
