@@ -21,7 +21,11 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Root:
-    """A private folder: ``path`` or, where nothing can be written, ``fallback``."""
+    """A private folder: ``path`` or, where nothing can be written, one for temporary files.
+
+    The latter is named after ``fallback``, which tells the apps of one user apart. Without it,
+    what cannot be written stays an error.
+    """
 
     def __init__(self, path: str | None, *, fallback: str | None = None) -> None:
         self._wanted = path
@@ -35,10 +39,10 @@ class Root:
         """
         root = self._chosen = self._chosen or self._choose()
         try:
-            judge(root)
+            _judge(root)
         except FileNotFoundError:
             _make(root)
-            judge(root)
+            _judge(root)
         return root
 
     def _choose(self) -> str:
@@ -46,20 +50,19 @@ class Root:
             return self._temporary()
         try:
             _make(self._wanted)
-            judge(self._wanted)
-            if os.access(self._wanted, os.W_OK | os.X_OK):
-                return self._wanted
+            _judge(self._wanted)
+            _check_writable(self._wanted)
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in _READ_ONLY or self._fallback is None:
                 raise
-        log.warning("%s cannot be written: working in %s", self._wanted, self._temporary())
-        return self._temporary()
+            log.warning("%s cannot be written: working in %s", self._wanted, self._temporary())
+            return self._temporary()
+        return self._wanted
 
     def _temporary(self) -> str:
         """Name a folder that all processes of this app and this user find, and nobody else's."""
-        digest = hashlib.sha256((self._wanted or "").encode()).hexdigest()[:16]
-        name = f"s3handoff-{os.geteuid()}-{digest}"
-        return self._fallback or os.path.join(tempfile.gettempdir(), name)
+        digest = hashlib.sha256((self._fallback or "").encode()).hexdigest()[:16]
+        return os.path.join(tempfile.gettempdir(), f"s3handoff-{os.geteuid()}-{digest}")
 
 
 def _make(root: str) -> None:
@@ -67,7 +70,7 @@ def _make(root: str) -> None:
         os.makedirs(root, 0o700)
 
 
-def judge(root: str) -> None:
+def _judge(root: str) -> None:
     """Raise ``ConfigError`` unless this is a folder of ours that only we can write."""
     seen = os.lstat(root)
     if not stat.S_ISDIR(seen.st_mode):
@@ -79,3 +82,8 @@ def judge(root: str) -> None:
     else:
         return
     raise ConfigError(f"S3HANDOFF_WORK_DIR: {root} {wrong}.")
+
+
+def _check_writable(root: str) -> None:
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the folder cannot be written", root)

@@ -23,8 +23,8 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, NamedTuple, Self
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import IO, NamedTuple, Self, TypeVar
 
 from .errors import InvalidKey, Unavailable
 from .flight import Turns, locked_file
@@ -41,8 +41,10 @@ _MEMO_LENGTH = 4096
 _ATTEMPTS = 8
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _DAMAGED = (errno.EIO, errno.ELOOP, errno.EISDIR)
-_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+_NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -58,6 +60,14 @@ def _refused(error: OSError) -> Unavailable:
     name = errno.errorcode.get(error.errno or 0, "unknown")
     log.error("The work folder cannot be used: %s (%s)", name, error)
     return Unavailable(errno=error.errno, detail=name)
+
+
+def _despite_cleaners(work: Callable[[], T]) -> T:
+    """Do it again when a folder vanishes under it (F35): every try makes what it needs."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return work()
+    return work()
 
 
 def _open_private(path: str, flags: int, mode: int = 0o600) -> int:
@@ -158,8 +168,8 @@ class WorkDir:
     """The folder of one app on one server, shared by its processes.
 
     ``path`` is made on first use. It must be a folder of our own that nobody else can write, or
-    ``ConfigError`` is raised; where nothing can be written, ``fallback`` takes its place, by
-    default a private folder below the system's folder for temporary files.
+    ``ConfigError`` is raised. Where nothing can be written, and without a ``path``, a private
+    folder for temporary files takes its place, named after ``fallback``: the app's instance path.
     """
 
     def __init__(
@@ -186,17 +196,19 @@ class WorkDir:
     def begin(self) -> Draft:
         """Open a draft; close it, published or not."""
         with _disk():
-            root = self._root.path()
-            if (fd := self._open_nameless(root)) is not None:
-                return Draft(self, fd, None)
-            part = os.path.join(self._folder("part"), random_name())
-            return Draft(self, _open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400), part)
+            return _despite_cleaners(self._begin)
 
-    def _open_nameless(self, root: str) -> int | None:
+    def _begin(self) -> Draft:
+        if (fd := self._open_nameless()) is not None:
+            return Draft(self, fd, None)
+        part = os.path.join(self._folder("part"), f"{random_name()}.part")
+        return Draft(self, _open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400), part)
+
+    def _open_nameless(self) -> int | None:
         """Open a file that is gone by itself if we are killed, where that can be had."""
         if self._has_tmpfile and os.path.exists("/proc/self/fd"):
             try:
-                return _open_private(root, os.O_TMPFILE | os.O_RDWR, 0o400)
+                return _open_private(self._root.path(), os.O_TMPFILE | os.O_RDWR, 0o400)
             except OSError as error:
                 if error.errno not in _NO_TMPFILE:
                     raise
@@ -207,23 +219,21 @@ class WorkDir:
         """Make a draft the local copy of ``relpath``, in one step, and return its path."""
         path = self._path(relpath)
         with _disk():
-            self._link(draft, relpath, path)
+            _despite_cleaners(lambda: self._link(draft, relpath, path))
         self._unswept_bytes += draft.size
         if self._is_sweep_due():
             self.evict()
         return path
 
     def _link(self, draft: Draft, relpath: str, path: str) -> None:
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
+            self._root.path()
+            _make_folders(path)
             try:
-                _make_folders(os.path.dirname(path))
                 _link_file(draft, path)
             except FileExistsError:  # another thread or process was first: the same bytes
                 if self.find(relpath, size=draft.size, sha256=draft.sha256):
                     return
-            except FileNotFoundError:  # a sweep or a cleaner took the folder away (F35)
-                if attempt == _ATTEMPTS - 1:
-                    raise
             else:
                 self._remember(relpath, os.fstat(draft.fd), draft.sha256)
                 return
@@ -278,15 +288,19 @@ class WorkDir:
         Raises ``FileNotFoundError`` when the local copy is gone: rehydrate it again.
         """
         with _open_copy(source) as original, _disk():
-            folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
-            os.mkdir(folder, 0o700)
-            path = os.path.join(folder, clean_name(name))
-            try:
-                with open(path, "xb", opener=_open_private) as copy:
-                    shutil.copyfileobj(original, copy, _CHUNK_BYTES)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+            return _despite_cleaners(lambda: self._copy(original, clean_name(name)))
+
+    def _copy(self, original: IO[bytes], name: str) -> str:
+        folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
+        os.mkdir(folder, 0o700)
+        path = os.path.join(folder, name)
+        try:
+            original.seek(0)
+            with open(path, "xb", opener=_open_private) as copy:
+                shutil.copyfileobj(original, copy, _CHUNK_BYTES)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return path
 
     def drop_edit_copy(self, path: str) -> None:
@@ -310,9 +324,11 @@ class WorkDir:
         moment = time.monotonic() + FLIGHT_SECONDS if until is None else until
         with self._turns.take(relpath, until=moment), ExitStack() as turn:
             with _disk():
-                path = os.path.join(self._folder("lock"), relpath.split("/")[1])
-                turn.enter_context(locked_file(path, until=moment))
+                _despite_cleaners(lambda: turn.enter_context(self._lock(relpath, moment)))
             yield
+
+    def _lock(self, relpath: str, until: float) -> AbstractContextManager[None]:
+        return locked_file(os.path.join(self._folder("lock"), relpath.split("/")[1]), until=until)
 
     # Eviction
 
@@ -345,7 +361,8 @@ class WorkDir:
         return folder
 
 
-def _make_folders(box: str) -> None:
+def _make_folders(path: str) -> None:
+    box = os.path.dirname(path)
     for folder in (os.path.dirname(box), box):
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
