@@ -362,3 +362,11 @@ class Exchange:
     def _notify(self, event: str, file: HandoffFile, **facts: Any) -> None:
         log.info("%s %s field=%r %s", event, file._claim.relpath, file.field, facts or "")
         self.rooms.notify(event, {"file": file, **facts})
+
+
+def _is_stored(pending: Pending) -> bool:
+    try:
+        pending.wait(time.monotonic())
+    except HandoffError:
+        return False
+    return True

@@ -6,6 +6,7 @@ a token is really seen.
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 
@@ -131,10 +132,10 @@ class S3Handoff:
 
     def reopen(self, key: str, field: str) -> HandoffFile:
         """Put a permanent file on its way again, as if it had just been uploaded in this field."""
-        handoff = current_handoff()
-        with handoff.open(key) as source:
-            name = key.rpartition("/")[2]
-            return parsed_exchange().start(field, name, handoff.content_type_of(name), source)
+        name = key.rpartition("/")[2]
+        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        with current_handoff().open(key) as source:
+            return parsed_exchange().start(field, name, content_type, source)
 
     def put(
         self, source: Source, key: str, *, content_type: str = "", overwrite: bool = False

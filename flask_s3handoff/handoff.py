@@ -14,13 +14,14 @@ from datetime import datetime
 from typing import IO, Any
 
 from .config import HandoffConfig, secret_keys
+from .dirstore import DirStore
 from .errors import AlreadyExists, InvalidKey
 from .exchange import Exchange
 from .memory import MemoryStore
 from .mirror import Mirror
 from .paths import check_key, check_prefix
 from .s3 import S3Store
-from .store import DirStore, Kind, Store, kind_of
+from .store import Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
 from .workdir import Draft, WorkDir
