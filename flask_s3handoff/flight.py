@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from .disk import open_private
 from .errors import Unavailable
 
 _FIRST_PAUSE_SECONDS = 0.001
@@ -66,7 +67,7 @@ def locked_file(path: str, *, until: float) -> Iterator[None]:
 def _lock(path: str, until: float) -> IO[bytes]:
     """Lock a file among processes: ``flock``, since ``lockf`` lets all threads of one through."""
     while True:
-        lock = open(path, "ab", buffering=0, opener=_open_private)  # noqa: SIM115 - see _unlock
+        lock = open(path, "ab", buffering=0, opener=open_private)  # noqa: SIM115 - see _unlock
         try:
             _wait_for(lock, until)
             if _is_at(lock, path):
@@ -104,7 +105,3 @@ def _unlock(lock: IO[bytes]) -> None:
     with suppress(OSError):  # not only by closing: a child forked meanwhile has the descriptor too
         fcntl.flock(lock, fcntl.LOCK_UN)
     lock.close()
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

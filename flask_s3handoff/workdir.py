@@ -24,9 +24,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import IO, NamedTuple, Self, TypeVar
+from typing import IO, NamedTuple
 
-from .errors import InvalidKey, Unavailable
+from .disk import despite_cleaners, disk, open_private, refused
+from .draft import Draft as Draft
+from .errors import InvalidKey
 from .flight import Turns, locked_file
 from .paths import clean_name, is_relpath, random_name
 from .root import Root
@@ -44,35 +46,6 @@ _DAMAGED = (errno.EIO, errno.ELOOP, errno.EISDIR)
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
-T = TypeVar("T")
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """Say ``Unavailable`` for whatever the disk refuses (F15, F16)."""
-    try:
-        yield
-    except OSError as error:
-        raise _refused(error) from error
-
-
-def _refused(error: OSError) -> Unavailable:
-    name = errno.errorcode.get(error.errno or 0, "unknown")
-    log.error("The work folder cannot be used: %s (%s)", name, error)
-    return Unavailable(errno=error.errno, detail=name)
-
-
-def _despite_cleaners(work: Callable[[], T]) -> T:
-    """Do it again when a folder vanishes under it (F35): every try makes what it needs."""
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(FileNotFoundError):
-            return work()
-    return work()
-
-
-def _open_private(path: str, flags: int, mode: int = 0o600) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-
 
 class _Identity(NamedTuple):
     """What changes when a file is written, truncated or replaced."""
@@ -86,82 +59,6 @@ class _Identity(NamedTuple):
     @classmethod
     def of(cls, s: os.stat_result) -> _Identity:
         return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-
-
-class Draft:
-    """An unpublished file: what is written is hashed in the same pass.
-
-    Bytes come by ``write``, or by ``os.pwrite`` to ``fd`` and then ``absorb``, never by both::
-
-        with workdir.begin() as draft:
-            draft.write(b"...")
-            path = draft.publish(relpath)
-    """
-
-    def __init__(self, workdir: WorkDir, fd: int, part: str | None) -> None:
-        self.size = 0
-        self.part = part
-        self._workdir = workdir
-        self._file = open(fd, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
-        self._digest = hashlib.sha256()
-
-    @property
-    def fd(self) -> int:
-        """The open file, for ``os.pread`` and ``os.pwrite``."""
-        return self._file.fileno()
-
-    @property
-    def sha256(self) -> str:
-        """The sha256 of the first ``size`` bytes, in hex."""
-        return self._digest.hexdigest()
-
-    def write(self, data: bytes) -> int:
-        """Append bytes; raises ``Unavailable`` when the disk is full."""
-        rest = memoryview(data)
-        with _disk():
-            while rest:
-                rest = rest[self._file.write(rest) :]
-        self._digest.update(data)
-        self.size += len(data)
-        return len(data)
-
-    def absorb(self, end: int) -> None:
-        """Hash the bytes up to ``end``, which are in place by now."""
-        with _disk():
-            while self.size < end:
-                data = os.pread(self.fd, min(_CHUNK_BYTES, end - self.size), self.size)
-                if not data:
-                    return  # shorter than promised: `holds` will say so
-                self._digest.update(data)
-                self.size += len(data)
-
-    def holds(self, *, size: int, sha256: str) -> bool:
-        """Tell whether the file is exactly this, with not a byte after it."""
-        self.absorb(size)
-        with _disk():
-            return os.fstat(self.fd).st_size == self.size == size and self.sha256 == sha256
-
-    def publish(self, relpath: str) -> str:
-        """Make this the local copy of ``relpath``, in one step, and return its path."""
-        return self._workdir.publish(self, relpath)
-
-    def forget_part(self) -> None:
-        """Remove the draft's own name, if it has one."""
-        part, self.part = self.part, None
-        if part is not None:
-            with suppress(OSError):  # published by a rename, or swept
-                os.unlink(part)
-
-    def close(self) -> None:
-        """Close the file; what was not published is gone. Idempotent."""
-        self._file.close()
-        self.forget_part()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self.close()
 
 
 class WorkDir:
@@ -195,20 +92,21 @@ class WorkDir:
 
     def begin(self) -> Draft:
         """Open a draft; close it, published or not."""
-        with _disk():
-            return _despite_cleaners(self._begin)
+        with disk():
+            return despite_cleaners(self._begin)
 
     def _begin(self) -> Draft:
         if (fd := self._open_nameless()) is not None:
-            return Draft(self, fd, None)
+            return Draft(fd, part=None, publish=self.publish)
         part = os.path.join(self._folder("part"), f"{random_name()}.part")
-        return Draft(self, _open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400), part)
+        fd = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400)
+        return Draft(fd, part=part, publish=self.publish)
 
     def _open_nameless(self) -> int | None:
         """Open a file that is gone by itself if we are killed, where that can be had."""
         if self._has_tmpfile and os.path.exists("/proc/self/fd"):
             try:
-                return _open_private(self._root.path(), os.O_TMPFILE | os.O_RDWR, 0o400)
+                return open_private(self._root.path(), os.O_TMPFILE | os.O_RDWR, 0o400)
             except OSError as error:
                 if error.errno not in _NO_TMPFILE:
                     raise
@@ -218,8 +116,8 @@ class WorkDir:
     def publish(self, draft: Draft, relpath: str) -> str:
         """Make a draft the local copy of ``relpath``, in one step, and return its path."""
         path = self._path(relpath)
-        with _disk():
-            _despite_cleaners(lambda: self._link(draft, relpath, path))
+        with disk():
+            despite_cleaners(lambda: self._link(draft, relpath, path))
         self._unswept_bytes += draft.size
         if self._is_sweep_due():
             self.evict()
@@ -245,7 +143,7 @@ class WorkDir:
         The bytes are hashed when this process first sees them; then a ``stat`` is enough.
         """
         path = self._path(relpath)
-        with _disk():
+        with disk():
             try:
                 if self._is_known(relpath, path, size, sha256):
                     return path
@@ -266,7 +164,7 @@ class WorkDir:
         return known[0].size == size and self._known.get(relpath) == known
 
     def _is_intact(self, relpath: str, path: str, size: int, sha256: str) -> bool:
-        with open(path, "rb", buffering=0, opener=_open_private) as copy:
+        with open(path, "rb", buffering=0, opener=open_private) as copy:
             seen = os.fstat(copy.fileno())
             if not stat.S_ISREG(seen.st_mode) or seen.st_size != size:
                 return False
@@ -287,8 +185,8 @@ class WorkDir:
 
         Raises ``FileNotFoundError`` when the local copy is gone: rehydrate it again.
         """
-        with _open_copy(source) as original, _disk():
-            return _despite_cleaners(lambda: self._copy(original, clean_name(name)))
+        with _open_copy(source) as original, disk():
+            return despite_cleaners(lambda: self._copy(original, clean_name(name)))
 
     def _copy(self, original: IO[bytes], name: str) -> str:
         folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
@@ -296,7 +194,7 @@ class WorkDir:
         path = os.path.join(folder, name)
         try:
             original.seek(0)
-            with open(path, "xb", opener=_open_private) as copy:
+            with open(path, "xb", opener=open_private) as copy:
                 shutil.copyfileobj(original, copy, _CHUNK_BYTES)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -323,8 +221,8 @@ class WorkDir:
             self._turns = Turns()  # our parent's locks are held by threads that we do not have
         moment = time.monotonic() + FLIGHT_SECONDS if until is None else until
         with self._turns.take(relpath, until=moment), ExitStack() as turn:
-            with _disk():
-                _despite_cleaners(lambda: turn.enter_context(self._lock(relpath, moment)))
+            with disk():
+                despite_cleaners(lambda: turn.enter_context(self._lock(relpath, moment)))
             yield
 
     def _lock(self, relpath: str, until: float) -> AbstractContextManager[None]:
@@ -336,7 +234,7 @@ class WorkDir:
         """Remove what outlived its claim, the oldest beyond ``max_bytes``, and what a kill left."""
         now = self._swept_at = self._now()
         self._unswept_bytes = 0
-        with _disk():
+        with disk():
             root = self._root.path()
         sweep(root, max_bytes=self._max_bytes, max_age_seconds=self._max_age_seconds, now=now)
 
@@ -351,7 +249,7 @@ class WorkDir:
         """Return where this relative path lies; it is judged here though it was signed (B31)."""
         if not is_relpath(relpath):
             raise InvalidKey(f"{relpath!r:.100} is not a relative path of ours.")
-        with _disk():
+        with disk():
             return os.path.join(self._root.path(), relpath)
 
     def _folder(self, name: str) -> str:
@@ -385,8 +283,8 @@ def _link_file(draft: Draft, path: str) -> None:
 
 def _open_copy(path: str) -> IO[bytes]:
     try:
-        return open(path, "rb", opener=_open_private)
+        return open(path, "rb", opener=open_private)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _refused(error) from error
+        raise refused(error) from error

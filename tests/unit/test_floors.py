@@ -22,7 +22,7 @@ FLOORS: dict[str, list[list[str]]] = {
     "first": [
         ["tokens", "binding"],
         ["store", "ranges", "s3client", "s3bucket", "s3", "dirstore", "memory"],
-        ["root", "sweep", "flight", "workdir"],
+        ["disk", "draft", "root", "sweep", "flight", "workdir"],
         ["htmlscan", "forms"],
         ["body"],
     ],

@@ -1,0 +1,47 @@
+"""The local disk: what it refuses is ``Unavailable``, and what is made on it is for us alone."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from .errors import Unavailable
+
+log = logging.getLogger("flask_s3handoff")
+
+_ATTEMPTS = 8
+
+T = TypeVar("T")
+
+
+@contextmanager
+def disk() -> Iterator[None]:
+    """Say ``Unavailable`` for whatever the disk refuses (F15, F16)."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error) from error
+
+
+def refused(error: OSError) -> Unavailable:
+    """Return what to raise; the operator reads in the log what the disk said."""
+    name = errno.errorcode.get(error.errno or 0, "unknown")
+    log.error("The work folder cannot be used: %s (%s)", name, error)
+    return Unavailable(errno=error.errno, detail=name)
+
+
+def despite_cleaners(work: Callable[[], T]) -> T:
+    """Do it again when a folder vanishes under it (F35): every try makes what it needs."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return work()
+    return work()
+
+
+def open_private(path: str, flags: int, mode: int = 0o600) -> int:
+    """Open a file that nobody else can read, never through a link; an ``opener`` for ``open``."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
