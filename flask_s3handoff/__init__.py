@@ -34,7 +34,7 @@ _HOMES = {
     "file_revised": "hooks",
     "token_refused": "hooks",
 }
-__all__ = list(_HOMES)  # noqa: PLE0605 - a list, made of the table above
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

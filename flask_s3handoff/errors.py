@@ -42,7 +42,7 @@ class HandoffError(HTTPException):
             return redirect(url_for("upload"))
     """
 
-    code: ClassVar[int] = 500  # type: ignore[misc]  # werkzeug lets instances change it; we do not
+    code = 500
     reason: ClassVar[str] = "error"
     description: str = "The uploaded file could not be handed on."
 

@@ -282,9 +282,8 @@ class Exchange:
     def drop_unstored(self) -> None:
         """Carry no further what the store has not acknowledged: its error is being answered."""
         for carried in self._carried.values():
-            carried.ended = carried.ended or (
-                carried.pending is not None and not carried.pending.ok
-            )
+            if carried.pending is not None and not _is_stored(carried.pending):
+                carried.ended = True
 
     def wait_for(self, files: Iterable[HandoffFile]) -> None:
         """Return when the store has acknowledged these revisions (rule 1), or raise."""

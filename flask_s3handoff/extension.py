@@ -1,7 +1,7 @@
 """S3Handoff: the Flask face. It translates, and decides nothing.
 
-An idle request passes through a closure and one look-up; everything else is made when a file part or
-a token is really seen.
+An idle request passes through a closure and one look-up; everything else is made when a file part
+or a token is really seen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import mimetypes
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 
-from flask import Flask, request
+from flask import Flask, has_request_context, request
 from markupsafe import Markup
 
 from .config import HandoffConfig, secret_keys
@@ -121,7 +121,7 @@ class S3Handoff:
         return files
 
     def forget(self) -> None:
-        """Take the binding cookies from this browser: what it carries is ``foreign`` from now on."""
+        """Take the binding cookies from this browser: what it carries becomes ``foreign``."""
         current_exchange().forgets = True
 
     # Permanent files
@@ -159,7 +159,7 @@ class S3Handoff:
         """Return a presigned or public URL of a file or of a permanent key."""
         if isinstance(file_or_key, HandoffFile):
             return file_or_key.url(expires=expires)
-        root = request.root_path if request else ""
+        root = request.root_path if has_request_context() else ""
         return current_handoff().url(file_or_key, expires, script_root=root)
 
     # Rules

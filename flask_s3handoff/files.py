@@ -187,7 +187,7 @@ class HandoffFile(FileStorage):
         self.headers["Content-Length"] = str(claim.size)
 
     @property
-    def stream(self) -> IO[bytes]:  # type: ignore[override]  # a plain attribute in werkzeug
+    def stream(self) -> IO[bytes]:
         """The bytes, read-only; opened, and fetched if need be, when asked for."""
         if self._stream is None or self._stream.closed or self._was_replaced(self._stream):
             self._close_stream()

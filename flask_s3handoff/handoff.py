@@ -80,10 +80,10 @@ class Handoff:
 
     def store(self) -> Store:
         """Return the store; it is made on first use, and contacted later still (rule 8)."""
-        if self._store is None:
-            with self._lock:
-                self._store = self._store or _make_store(self.config)
-        return self._store
+        with self._lock:
+            if self._store is None:
+                self._store = _make_store(self.config)
+            return self._store
 
     def exchange(self, visit: Visit) -> Exchange:
         """Begin the story of one request."""
@@ -140,7 +140,7 @@ class Handoff:
         )
 
     def url(self, key: str, expires: int | None = None, *, script_root: str = "") -> str:
-        """Return a permanent file's URL: public where its place is, else for ``expires`` seconds."""
+        """Return a permanent file's URL: the place's public one, or one for ``expires`` seconds."""
         self._check(key)
         place = self.config.place_of(key)
         seconds = expires or (place and place.expires_seconds) or self.config.url_expires_seconds

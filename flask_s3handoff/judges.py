@@ -146,7 +146,7 @@ def store(setting: str, value: Any) -> Any:
 def work_dir(setting: str, value: Any) -> str:
     right = isinstance(value, str | os.PathLike) and os.path.isabs(value)
     refuse_unless(right, setting, value, "an absolute path")
-    return os.fspath(value)
+    return str(os.fspath(value))
 
 
 def not_yet(setting: str, value: Any) -> bool:

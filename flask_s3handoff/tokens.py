@@ -2,8 +2,8 @@
 
 A token is ``payload.signature`` over ``[A-Za-z0-9._~-]``: a compact JSON list in base64url, signed
 with HMAC-SHA256 under a salt per purpose. It is signed, not secret: it holds no session id, no
-cookie value and no user id, only digests of them. Nothing unsigned is parsed, nothing is ever inflated
-(threats T2–T4, T43, B24–B32).
+cookie value and no user id, only digests of them. Nothing unsigned is parsed, nothing is ever
+inflated (threats T2–T4, T43, B24–B32).
 """
 
 from __future__ import annotations

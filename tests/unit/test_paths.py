@@ -14,7 +14,6 @@ from flask_s3handoff.paths import (
     MAX_NAME_LENGTH,
     check_key,
     check_prefix,
-    clean_name,
     display_name,
     is_below,
     is_relpath,
@@ -55,7 +54,13 @@ def test_every_text_makes_a_safe_relative_path(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [("Leo.JPG", ".JPG"), ("日本語.png", ".png"), ("x.tar.gz", ".gz"), ("a" * 300 + ".jpeg", ".jpeg"), ("x", "")],
+    [
+        ("Leo.JPG", ".JPG"),
+        ("日本語.png", ".png"),
+        ("x.tar.gz", ".gz"),
+        ("a" * 300 + ".jpeg", ".jpeg"),
+        ("x", ""),
+    ],
 )
 def test_the_suffix_is_kept_because_code_picks_formats_by_it(name: str, suffix: str) -> None:
     """Pillow saves by suffix."""

@@ -96,7 +96,20 @@ def test_two_tokens_of_the_same_claims_differ(signer: TokenSigner) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "A", ".", "..", "a.b.c", "A" * (MAX_TOKEN_LENGTH + 1), "\0", "\ud800", "é.a.b", None, 7, b"x.y"],
+    [
+        "",
+        "A",
+        ".",
+        "..",
+        "a.b.c",
+        "A" * (MAX_TOKEN_LENGTH + 1),
+        "\0",
+        "\ud800",
+        "é.a.b",
+        None,
+        7,
+        b"x.y",
+    ],
     ids=lambda value: f"B24-B25-{value!r:.12}",
 )
 def test_garbage_is_forged_and_never_another_exception(signer: TokenSigner, text: object) -> None:
