@@ -1,0 +1,224 @@
+"""The wall to boto3: clients made late and tuned once, foreign errors translated once.
+
+This is the only room that imports boto3, and it does so when a client is first needed: importing
+this package stays cheap, and gevent can patch before ssl is loaded (F33). An error of the SDK is
+judged by what it says, not by its class, and leaves as one of ours (F5–F8, F12–F14).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import (
+    AlreadyExists,
+    ConfigError,
+    Corrupt,
+    HandoffError,
+    Missing,
+    TooLarge,
+    Unavailable,
+)
+
+log = logging.getLogger("flask_s3handoff")
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+MAX_CONNECTIONS = 32
+ClientFactory = Callable[..., Any]
+
+
+class Clients:
+    """One client per process, region and endpoint, made on first use.
+
+    boto3's clients may be shared by threads but not made by several at once, and their sockets
+    must not outlive a fork: two processes on one connection read each other's answers (F31, F32).
+    """
+
+    def __init__(
+        self, *, endpoint_url: str | None, deadline_seconds: float, factory: ClientFactory | None
+    ) -> None:
+        self._endpoint_url = endpoint_url
+        self._deadline_seconds = deadline_seconds
+        self._factory = factory
+        self._own = _Own()
+
+    def get(self, region: str | None) -> Any:
+        """Return this process's client for a region."""
+        own = self._own
+        if own.pid != os.getpid():
+            own = self._own = _Own()
+        if region not in own.clients:
+            with own.lock:
+                if region not in own.clients:
+                    own.clients[region] = self._make(own, region)
+        return own.clients[region]
+
+    def forget(self) -> None:
+        """Start afresh, so that the SDK's chain is asked for credentials again (F5)."""
+        self._own = _Own()
+
+    def _make(self, own: _Own, region: str | None) -> Any:
+        if own.factory is None:
+            own.factory = self._factory or _new_session().client
+        client = own.factory(
+            "s3",
+            region_name=region,
+            endpoint_url=self._endpoint_url,
+            config=_tuned(self._deadline_seconds, path_style=self._endpoint_url is not None),
+        )
+        client.meta.events.register_last("before-call.s3", _without_expect)
+        return client
+
+
+@dataclass(eq=False)
+class _Own:
+    """What belongs to one process."""
+
+    pid: int = field(default_factory=os.getpid)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    clients: dict[str | None, Any] = field(default_factory=dict)
+    factory: ClientFactory | None = None
+
+
+def _new_session() -> Any:
+    import boto3.session  # takes as long as two imports of Flask: not before it is needed
+
+    return boto3.session.Session()
+
+
+def _tuned(deadline_seconds: float, *, path_style: bool) -> Any:
+    """Return the settings that were measured (reference: performance, section 2)."""
+    from botocore.config import Config  # see _new_session
+
+    attempts, read_timeout = patience(deadline_seconds)
+    return Config(
+        signature_version="s3v4",
+        connect_timeout=min(CONNECT_TIMEOUT_SECONDS, read_timeout),
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        tcp_keepalive=True,
+        max_pool_connections=MAX_CONNECTIONS,
+        # We send our own sha256. The SDK's trailers fail on Ceph and others over TLS (F44).
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={
+            # "auto" is the virtual style, except for a dot in the name, which breaks TLS (P13).
+            "addressing_style": "path" if path_style else "auto",
+            # Over TLS only; over plain HTTP the SDK signs the payload all the same.
+            "payload_signing_enabled": False,
+        },
+    )
+
+
+def patience(deadline_seconds: float) -> tuple[int, float]:
+    """Return attempts and read timeout in seconds that fit into a deadline with their pauses.
+
+    Between attempts the SDK waits up to 1 s, then up to 2 s.
+
+    >>> patience(21.0)
+    (3, 6.0)
+    """
+    attempts, pauses = (
+        (3, 3.0) if deadline_seconds >= 9 else (2, 1.0) if deadline_seconds >= 3 else (1, 0.0)
+    )
+    return attempts, (deadline_seconds - pauses) / attempts
+
+
+def _without_expect(params: dict[str, Any], **_: Any) -> None:
+    """Save the round trip of ``100-continue``: half the time of a small PUT.
+
+    Must return None: the SDK takes anything else for the answer.
+    """
+    params["headers"].pop("Expect", None)
+
+
+@contextmanager
+def translated(verb: str, key: str) -> Iterator[None]:
+    """Turn whatever the SDK raises into one of our errors, and log what an operator needs."""
+    try:
+        yield
+    except HandoffError:
+        raise
+    except Exception as error:  # it also raises RecursionError, OSError and ValueError (F8)
+        raise _translation(error, verb, key) from error
+
+
+_MISSING = ("NoSuchKey", "NotFound", "404")
+_CORRUPT = (
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+    "InvalidRange",
+)
+_EXISTS = ("PreconditionFailed", "412")
+_DENIED = ("AccessDenied", "Forbidden", "403")
+_READS = ("get_object", "head_object")
+_SETTINGS = {
+    "AccessControlListNotSupported": "this bucket has ACLs switched off: take 'acl' out of"
+    " S3HANDOFF_PLACES and give public files by a bucket policy or a CDN.",
+    "NoRegionError": "set S3HANDOFF_REGION to the region of the bucket.",
+    "InvalidRegionError": "S3HANDOFF_REGION is not the name of a region.",
+}
+
+
+def _translation(error: Exception, verb: str, key: str) -> HandoffError:
+    answer = _Answer.of(error)
+    facts: dict[str, Any] = {
+        "verb": verb,
+        "detail": answer.code,
+        "status": answer.status,
+        "retries": answer.retries,
+    }
+    if answer.code in _MISSING:
+        return Missing(**facts)
+    if answer.code in _EXISTS:
+        return AlreadyExists(**facts)
+    log.warning("%s of %s failed: %s (%s)", verb, key, answer.code, answer)
+    if answer.code in _DENIED and verb in _READS:
+        log.warning(
+            "Without s3:ListBucket a key that is gone is %s, too; taken as gone", answer.code
+        )
+        return Missing(**facts)
+    if answer.code in _CORRUPT:
+        return Corrupt(**facts)
+    if answer.code in _SETTINGS:
+        return ConfigError(f"{verb} of {key}: {_SETTINGS[answer.code]}", **facts)
+    if answer.code == "EntityTooLarge" or "maximum allowable size" in answer.message:
+        return TooLarge("One request stores or copies at most 5 GiB.", **facts)
+    return Unavailable(**facts)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an error of the SDK says of itself; never the request, which holds signatures (T38)."""
+
+    code: str
+    status: int | None = None
+    request_id: str | None = None
+    message: str = ""
+    retries: int = 0
+
+    @classmethod
+    def of(cls, error: Exception) -> _Answer:
+        response = getattr(error, "response", None)
+        if not isinstance(response, dict):
+            return cls(type(error).__name__)
+        said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        return cls(
+            code=str(said.get("Code") or meta.get("HTTPStatusCode")),
+            status=meta.get("HTTPStatusCode"),
+            request_id=meta.get("RequestId"),
+            message=str(said.get("Message")),
+            retries=meta.get("RetryAttempts", 0),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"HTTP {self.status or '-'}, request {self.request_id or '-'}, {self.retries} retries"
+        )
