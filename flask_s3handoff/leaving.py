@@ -46,8 +46,6 @@ _VALIDATORS = (
     "X-Accel-Expires",
 )
 
-_warned: set[str] = set()
-
 
 def leave(exchange: Exchange, response: Response) -> Response:
     """Return the response that carries this exchange's files on, or the response as it is.
@@ -57,7 +55,7 @@ def leave(exchange: Exchange, response: Response) -> Response:
     files = exchange.carried_files()
     left = _carry(exchange, response, files) if files else response
     if files and not exchange.token_given:
-        _warn_once(exchange.visit.endpoint, response)
+        _warn_once(exchange, response)
     if not exchange.token_given and not exchange.forgets:
         return left
     left = _copy_of(response) if left is response else left
@@ -277,10 +275,11 @@ def _made_private(response: Response) -> Response:
     return response
 
 
-def _warn_once(endpoint: str, response: Response) -> None:
-    if endpoint in _warned:
+def _warn_once(exchange: Exchange, response: Response) -> None:
+    endpoint, warned = exchange.visit.endpoint, exchange.rooms.warned
+    if endpoint in warned:
         return
-    _warned.add(endpoint)
+    warned.add(endpoint)
     log.warning(
         "%s answered %s %s without a form or redirect that can carry its uploaded file to the next"
         " request: promote or discard it, use {{ s3handoff.fields() }}, or leave this path out of"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .config import HandoffConfig
@@ -28,6 +28,7 @@ class Rooms:
     store: Callable[[], Store]
     notify: Callable[[str, dict[str, Any]], None]
     now: Callable[[], float] = time.time
+    warned: set[str] = field(default_factory=set)
 
     def link(self, key: str, kind: Kind | None, seconds: int, script_root: str) -> str:
         """Return a URL for this key: the store's own, or our signed route where it has none."""
