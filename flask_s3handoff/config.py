@@ -147,7 +147,7 @@ class HandoffConfig:
             if place.prefix.startswith(self.prefix) or self.prefix.startswith(place.prefix):
                 raise ConfigError(
                     f"S3HANDOFF_PLACES {place.prefix!r} and S3HANDOFF_PREFIX {self.prefix!r}"
-                    " overlap: a lifecycle rule empties staging, so no permanent file may lie there."
+                    " overlap: a lifecycle rule empties staging: no permanent file may lie there."
                 )
         return self
 

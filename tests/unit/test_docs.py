@@ -1,0 +1,116 @@
+"""README, docs and code agree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import flask_s3handoff
+from flask_s3handoff.config import SECRET_SETTING, SETTINGS, HandoffConfig
+from flask_s3handoff.errors import HandoffError
+from flask_s3handoff.extension import S3Handoff
+from flask_s3handoff.files import HandoffFile
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def settings_table() -> dict[str, str]:
+    """Return the README's settings with the defaults that it names."""
+    table = README.split("<!-- test: settings -->")[1].split("\n\n")[0]
+    return dict(re.findall(r"^\| `(S3HANDOFF_\w+)` \| (.*?) \|", table, re.MULTILINE))
+
+
+def test_the_settings_table_names_every_setting() -> None:
+    """No setting is undocumented, and none is promised that is not there."""
+    assert set(settings_table()) == {setting.name for setting in SETTINGS} | {SECRET_SETTING}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_the_settings_table_names_the_right_default(setting: Any) -> None:
+    """A default that differs between README and code is a trap."""
+    said = settings_table()[setting.name].strip("`")
+    default = getattr(HandoffConfig(), setting.field)
+    if setting.name == "S3HANDOFF_PLACES":
+        assert (said, default) == ("{}", ())
+    elif said == "–":
+        assert default is None
+    else:
+        read = ast.literal_eval(said)
+        assert (tuple(read) if isinstance(read, list) else read) == default
+
+
+def public_names(cls: type) -> set[str]:
+    """Return the public names that a class itself defines."""
+    return {name for name in vars(cls) if not name.startswith("_")}
+
+
+def test_every_public_name_of_the_extension_is_documented() -> None:
+    """What a user may call stands in the README."""
+    missing = {n for n in public_names(S3Handoff) - {"init_app"} if f".{n}" not in README}
+
+    assert not missing
+
+
+def test_every_own_name_of_a_file_is_documented() -> None:
+    """What a HandoffFile adds to a FileStorage stands in the README."""
+    own = {"field", "size", "sha256", "relpath", "path", "url", "replace", "promote", "discard"}
+
+    assert own <= public_names(HandoffFile)
+    assert not {name for name in own if f".{name}" not in README}
+
+
+def test_every_reason_that_a_file_can_raise_is_documented() -> None:
+    """The words to match on stand in the README, with their HTTP status."""
+    for error in HandoffError.__subclasses__():
+        if error.reason in ("expired", "foreign", "missing", "corrupt", "unavailable", "too_large"):
+            assert f"`{error.reason}` ({error.code}" in README
+
+
+def test_every_signal_is_documented() -> None:
+    """Names of signals are names that users write."""
+    for name in flask_s3handoff.__all__:
+        assert f"`{name}`" in README or name in README
+
+
+def test_the_app_of_the_readme_carries_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first block that a reader copies runs, and does what it says."""
+    block = README.split("<!-- test: run -->")[1].split("```python\n")[1].split("```")[0]
+    module = ModuleType("readme_app")
+    module.__file__ = str(tmp_path / "readme_app.py")
+    monkeypatch.setitem(sys.modules, "readme_app", module)
+    monkeypatch.delenv("FLASK_S3HANDOFF_BUCKET", raising=False)
+    exec(compile(block, module.__file__, "exec"), vars(module))  # noqa: S102 - our own README
+    client = vars(module)["app"].test_client()
+
+    page = client.post("/avatar", data={"avatar": (BytesIO(b"picture"), "leo.jpg")})
+    token = re.search(r'name="_s3handoff" value="([^"]+)"', page.text)
+    assert token
+    saved = client.post("/save", data={"_s3handoff": token[1]})
+
+    assert (saved.status_code, saved.text) == (200, "users/654/avatar.jpg")
+
+
+def test_every_python_block_of_the_readme_compiles() -> None:
+    """No block rots."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, "README.md", "exec")
+
+
+def test_the_example_is_twelve_lines_and_a_little() -> None:
+    """An example that does not fit on a screen is not read."""
+    block = README.split("<!-- test: run -->")[1].split("```python\n")[1].split("```")[0]
+
+    assert len([line for line in block.splitlines() if line.strip()]) <= 15
