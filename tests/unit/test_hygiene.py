@@ -33,7 +33,7 @@ FOREIGN = [
     re.compile(
         r"https?://[\w.-]*(?:pypi|pythonhosted|npmjs|registry|artifactory|nexus)[\w.-]*", re.I
     ),
-    re.compile(r"(?:--index-url|--extra-index-url|--find-links|--trusted-host)\b"),
+    re.compile(r"--(?:index-url|extra-index-url|find-links|trusted-host)\b"),
     re.compile(r"(?<![\w.~/-])/(?:work|root|opt|home|Users|tmp)/[\w.]"),
     re.compile(r"file:///\w"),
     re.compile(r"\b(?:AKIA|ASIA)(?!IOSFODNN7EXAMPLE)[0-9A-Z]{16}\b"),
