@@ -109,6 +109,7 @@ class DirStore:
 
     def copy(self, source: str, key: str, *, kind: Kind, sha256: str, overwrite: bool) -> None:
         """Copy the object; the same bytes below the key already are success."""
+        check_key(key)
         with self.open(source) as opened:
             record = new_record(key, kind, opened.entry.size, sha256)
             try:

@@ -20,6 +20,7 @@ from .errors import (
     ConfigError,
     Corrupt,
     HandoffError,
+    InvalidKey,
     Missing,
     TooLarge,
     Unavailable,
@@ -179,7 +180,10 @@ def _translation(error: Exception, verb: str, key: str) -> HandoffError:
         return Missing(**facts)
     if answer.code in _EXISTS:
         return AlreadyExists(**facts)
-    log.warning("%s of %s failed: %s (%s)", verb, key, answer.code, answer)
+    if answer.code == "KeyTooLongError":
+        return InvalidKey("This key has a segment that is too long for this store.", **facts)
+    if answer.code != "NoSuchUpload":  # an upload that was aborted or completed before
+        log.warning("%s of %s failed: %s (%s)", verb, key, answer.code, answer)
     if answer.code in _DENIED and verb in _READS:
         log.warning(
             "Without s3:ListBucket a key that is gone is %s, too; taken as gone", answer.code
