@@ -12,6 +12,7 @@ from typing import IO, Any, TypeVar
 
 from flask import Flask, has_request_context, request
 from markupsafe import Markup
+from werkzeug.datastructures import FileStorage
 
 from .config import HandoffConfig, secret_keys
 from .errors import ConfigError, Forged
@@ -143,9 +144,14 @@ class S3Handoff:
         """Store bytes, a file object or the file at a path under a permanent key."""
         return current_handoff().put(source, key, content_type=content_type, overwrite=overwrite)
 
-    def promote(self, file: HandoffFile, key: str, *, overwrite: bool = False) -> str:
-        """Copy a file that is being carried to its permanent key, inside S3."""
-        return file.promote(key, overwrite=overwrite)
+    def promote(self, file: FileStorage, key: str, *, overwrite: bool = False) -> str:
+        """Copy a file that is being carried to its permanent key, inside S3.
+
+        A plain ``FileStorage``, from a path that we stay out of, is put there instead.
+        """
+        if isinstance(file, HandoffFile):
+            return file.promote(key, overwrite=overwrite)
+        return self.put(file.stream, key, content_type=file.mimetype, overwrite=overwrite)
 
     def delete(self, key: str) -> None:
         """Delete a permanent file."""

@@ -133,7 +133,7 @@ def test_it_reads_like_any_file(file: HandoffFile, tmp_path: Path) -> None:
 
 def test_it_works_after_its_stream_was_closed(file: HandoffFile) -> None:
     """TextIOWrapper closes what it wraps; the next use opens it again."""
-    with io.TextIOWrapper(file, encoding="ascii") as text:  # type: ignore[type-var]
+    with io.TextIOWrapper(file, encoding="ascii") as text:
         assert text.readline() == "line one\n"
 
     assert file.read() == BYTES
@@ -152,12 +152,12 @@ def test_zipfile_and_pillow_read_it(tmp_path: Path) -> None:
 
     zipped = FakeKeeper(tmp_path, packed.getvalue())
     file = HandoffFile(zipped.claim(), zipped)
-    with zipfile.ZipFile(file) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(file) as archive:
         assert archive.read("a.txt") == b"inside"
     file.close()
     painted = FakeKeeper(tmp_path, picture.getvalue())
     seen = HandoffFile(painted.claim(), painted)
-    with Image.open(seen) as image:  # type: ignore[arg-type]
+    with Image.open(seen) as image:
         assert image.size == (4, 4)
     seen.close()
 
