@@ -83,10 +83,10 @@ mutants: setup  ## break the code on purpose, one line at a time: a test must no
 wheel: setup  ## build wheel and sdist, import the wheel in a clean environment
 	$(PY) -m tests.wheel_check
 
-fuzz: setup  ## a million random documents (about ... minutes)
+fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
 	$(PY) -m tests.fuzz
 
-soak: setup  ## hours of traffic through three servers
+soak: setup  ## an hour of traffic through three servers: nothing may grow; not part of `make test`
 	$(PY) -m tests.soak
 
 # --- see it ---------------------------------------------------------------------------------------
