@@ -6,38 +6,26 @@ WSGI environ; ``leaving`` writes what is carried into the response.
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import IO, Any
 
 from werkzeug.datastructures import FileStorage
 
-from .binding import Binder, Cookie
+from .binding import Cookie
 from .body import Parsed
-from .errors import (
-    Expired,
-    Foreign,
-    Forged,
-    HandoffError,
-    InvalidKey,
-    TooLarge,
-    Unbound,
-)
+from .carriage import Carriage, Judged
+from .errors import Forged, HandoffError, InvalidKey, TooLarge
 from .files import HandoffFile
 from .mirror import Pending, Revision
 from .paths import check_key, display_name, new_relpath
 from .store import kind_of
-from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token
+from .tokens import Claim
 from .visit import Patience, Refusal, Rooms, Visit
 
 log = logging.getLogger("flask_s3handoff")
-
-MAX_QUERY_TOKEN_LENGTH = 1500
-MAX_BUNDLE_BYTES = 1 << 20
 
 
 @dataclass
@@ -64,6 +52,7 @@ class Exchange:
         self.forgets = False
         self._carried: dict[int, _Carried] = {}
         self._patience = Patience(rooms.config.deadline_seconds)
+        self._carriage = Carriage(rooms, visit, self._patience)
 
     # Arriving
 
@@ -73,10 +62,16 @@ class Exchange:
         if self.rooms.config.mirror == "before_view":
             self.wait_for(file for _, file in fresh)
         taken = {name for name, _ in fresh}
-        restored = [f for f in self.admit_tokens(parsed.tokens) if f.field not in taken]
+        restored = self._not_superseded(self.admit_tokens(parsed.tokens), taken)
         filled = taken | {file.field for file in restored}
         empty = [(name, file) for name, file in parsed.empty if name not in filled]
         return [*fresh, *((file.field, file) for file in restored), *empty]
+
+    def _not_superseded(self, files: Iterable[HandoffFile], taken: set[str]) -> list[HandoffFile]:
+        """Carry no further what was chosen anew: a real file beats a token of its field (B36)."""
+        for file in (kept := list(files)):
+            self._keep(file).ended |= file.field in taken
+        return [file for file in kept if file.field not in taken]
 
     def _admit_upload(self, name: str, part: FileStorage, sink: Any) -> HandoffFile:
         revision, pending, path = sink.finish()
@@ -96,32 +91,19 @@ class Exchange:
 
     def admit_tokens(self, texts: Iterable[str]) -> list[HandoffFile]:
         """Return the files of these tokens; what cannot be used is told in ``errors``."""
-        claims: dict[str, tuple[Claim, HandoffError | None]] = {}
+        claims: dict[str, Judged] = {}
         for text in texts:
             for claim, error in self._claims_of(text):
                 claims.setdefault(claim.relpath, (claim, error))
         files = [self._restore(claim, error, n) for n, (claim, error) in enumerate(claims.values())]
         return [file for file in files if file is not None]
 
-    def _claims_of(self, text: str) -> list[tuple[Claim, HandoffError | None]]:
+    def _claims_of(self, text: str) -> list[Judged]:
         try:
-            token = self.rooms.signer.read(text)
-            claims = token.claims if token.bundle is None else self._unbundle(token.bundle)
+            return self._carriage.read(text)
         except HandoffError as error:
             self._refuse(error)
             return []
-        foreign = None if self._binder.accepts(token.binding) else Foreign()
-        return [(claim, foreign or self._judge(claim)) for claim in claims]
-
-    def _judge(self, claim: Claim) -> HandoffError | None:
-        """Judge a claim as if it came fresh: age, clock (F10), and the limits of today (B40)."""
-        config, age = self.rooms.config, claim.age_seconds(self.rooms.now())
-        if age > config.token_max_age_seconds:
-            return Expired()
-        if age < -CLOCK_SKEW_SECONDS:
-            return Forged()
-        limit = config.max_file_size_bytes
-        return TooLarge() if limit is not None and claim.size > limit else None
 
     def _restore(self, claim: Claim, error: HandoffError | None, place: int) -> HandoffFile | None:
         if place >= self.rooms.config.max_files:
@@ -146,15 +128,6 @@ class Exchange:
             del self._carried[id(file)]
             return False
         return True
-
-    def _unbundle(self, bundle: Bundle) -> tuple[Claim, ...]:
-        if bundle.size > MAX_BUNDLE_BYTES:
-            raise Forged()
-        revision = Revision(bundle.relpath, bundle.size, bundle.sha256)
-        with self._patience.spend(bundle.size) as until:
-            path, _ = self.rooms.mirror.rehydrate(revision, until=until)
-        with open(path, "rb") as body:
-            return self.rooms.signer.unpack_claims(body.read())
 
     def _refuse(self, error: HandoffError) -> None:
         refusal = Refusal(error.field, error.filename, error.reason, error.description)
@@ -301,35 +274,20 @@ class Exchange:
         """Return a token of these files, which the store has by then."""
         self.wait_for(files)
         self.token_given = True
-        return self.rooms.signer.mint(
-            Token(self._binder.binding(), tuple(file.claim for file in files))
-        )
+        return self._carriage.mint([file.claim for file in files])
 
     def query_token(self, files: Sequence[HandoffFile]) -> str:
-        """Return a token that fits into a URL: a long one names a staged bundle of claims."""
-        if not self._binder.is_on:
-            raise Unbound(field=files[0].field, filename=files[0].filename)
-        text = self.token(files)
-        if len(text) <= MAX_QUERY_TOKEN_LENGTH:
-            return text
-        return self._bundled(files)
-
-    def _bundled(self, files: Sequence[HandoffFile]) -> str:
-
-        body = self.rooms.signer.pack_claims([file.claim for file in files])
-        revision, pending, _ = self.rooms.mirror.revise(
-            io.BytesIO(body), filename="claims.json", content_type="application/octet-stream"
-        )
-        with self._patience.spend(len(body)) as until:
-            pending.wait(until)
-        bundle = Bundle(revision.relpath, revision.size, revision.sha256)
-        return self.rooms.signer.mint(Token(self._binder.binding(), bundle=bundle))
+        """Return a token for a redirect of ours; raises ``Unbound`` where tokens are bearers."""
+        self.wait_for(files)
+        self.token_given = True
+        return self._carriage.mint_for_url([file.claim for file in files])
 
     def leaving_cookies(self) -> list[Cookie]:
         """Return the cookies that the response has to set or delete."""
+        binder = self._carriage.binder
         if self.forgets:
-            return self._binder.forget()
-        return self._binder.leaving_cookies() if self.token_given else []
+            return binder.forget()
+        return binder.leaving_cookies() if self.token_given else []
 
     def close(self) -> None:
         """Remove the edit copies; local copies stay for the next request."""
@@ -338,19 +296,6 @@ class Exchange:
             for path in carried.edit_paths:
                 self.rooms.workdir.drop_edit_copy(path)
             carried.edit_paths.clear()
-
-    @cached_property
-    def _binder(self) -> Binder:
-        config = self.rooms.config
-        return Binder(
-            self.rooms.signer,
-            self.visit.cookies,
-            on=config.bind == "cookie",
-            secure=self.visit.secure,
-            principal=self.visit.principal,
-            lifetime_seconds=config.token_max_age_seconds,
-            now=self.rooms.now(),
-        )
 
     def _keep(self, file: HandoffFile) -> _Carried:
         """Return what is known of a file; a new one belongs to the user of this moment."""

@@ -27,7 +27,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["body"],
     ],
     "second": [
-        ["pool", "upload", "mirror", "files", "visit", "exchange", "leaving", "handoff"],
+        ["pool", "upload", "mirror", "files", "visit", "carriage", "exchange", "leaving", "handoff"],
     ],
     "faces": [
         ["hooks", "extension"],

@@ -1,0 +1,87 @@
+"""One request's tokens: read and judged when they come, minted when they leave."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from .binding import Binder
+from .errors import Expired, Foreign, Forged, HandoffError, TooLarge, Unbound
+from .mirror import Revision
+from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token
+from .visit import Patience, Rooms, Visit
+
+MAX_URL_TOKEN_LENGTH = 1500
+MAX_BUNDLE_BYTES = 1 << 20
+
+Judged = tuple[Claim, HandoffError | None]
+
+
+class Carriage:
+    """Claims in, claims out, bound to the browser and the user of one request."""
+
+    def __init__(self, rooms: Rooms, visit: Visit, patience: Patience) -> None:
+        config = rooms.config
+        self._rooms = rooms
+        self._patience = patience
+        self.binder = Binder(
+            rooms.signer,
+            visit.cookies,
+            on=config.bind == "cookie",
+            secure=visit.secure,
+            principal=visit.principal,
+            lifetime_seconds=config.token_max_age_seconds,
+            now=rooms.now(),
+        )
+
+    def read(self, text: str) -> list[Judged]:
+        """Return each claim of a token, with what is wrong with it or ``None``.
+
+        Raises ``Forged``, or what the store says of a long token's bundle.
+        """
+        token = self._rooms.signer.read(text)
+        foreign = None if self.binder.accepts(token.binding) else Foreign()
+        if token.bundle is not None and foreign:
+            raise foreign  # a stranger's bundle is not even fetched
+        claims = token.claims if token.bundle is None else self._unbundle(token.bundle)
+        return [(claim, foreign or self._judge(claim)) for claim in claims]
+
+    def _judge(self, claim: Claim) -> HandoffError | None:
+        """Judge a claim as if it came fresh: age, clock (F10), and the limits of today (B40)."""
+        config, age = self._rooms.config, claim.age_seconds(self._rooms.now())
+        if age > config.token_max_age_seconds:
+            return Expired()
+        if age < -CLOCK_SKEW_SECONDS:
+            return Forged()
+        limit = config.max_file_size_bytes
+        return TooLarge() if limit is not None and claim.size > limit else None
+
+    def mint(self, claims: Sequence[Claim]) -> str:
+        """Return a token of these claims, which the store has by now."""
+        return self._rooms.signer.mint(Token(self.binder.binding(), tuple(claims)))
+
+    def mint_for_url(self, claims: Sequence[Claim]) -> str:
+        """Return a token that fits into a URL: a long one names a staged bundle of claims."""
+        if not self.binder.is_on:
+            raise Unbound(field=claims[0].field, filename=claims[0].filename)
+        text = self.mint(claims)
+        return text if len(text) <= MAX_URL_TOKEN_LENGTH else self._mint_bundled(claims)
+
+    def _mint_bundled(self, claims: Sequence[Claim]) -> str:
+        body = self._rooms.signer.pack_claims(claims)
+        revision, pending, _ = self._rooms.mirror.revise(
+            io.BytesIO(body), filename="claims.json", content_type="application/json"
+        )
+        with self._patience.spend(revision.size) as until:
+            pending.wait(until)
+        bundle = Bundle(revision.relpath, revision.size, revision.sha256)
+        return self._rooms.signer.mint(Token(self.binder.binding(), bundle=bundle))
+
+    def _unbundle(self, bundle: Bundle) -> tuple[Claim, ...]:
+        if bundle.size > MAX_BUNDLE_BYTES:
+            raise Forged()
+        revision = Revision(bundle.relpath, bundle.size, bundle.sha256)
+        with self._patience.spend(bundle.size) as until:
+            path, _ = self._rooms.mirror.rehydrate(revision, until=until)
+        with open(path, "rb") as body:
+            return self._rooms.signer.unpack_claims(body.read())
