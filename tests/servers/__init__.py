@@ -28,6 +28,8 @@ from tests.servers.web import (
     gunicorn_available,
     haproxy,
     haproxy_available,
+    waitress,
+    waitress_available,
 )
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "rgw",
     "scratch",
     "wait_until",
+    "waitress",
     "weed",
 ]
 
@@ -81,6 +84,7 @@ _WHY_NOT: dict[str, Callable[[], str | None]] = {
     "haproxy": haproxy_available,
     "moto": moto_available,
     "rgw": rgw_available,
+    "waitress": waitress_available,
     "weed": weed_available,
 }
 

@@ -1,4 +1,4 @@
-"""Real web servers: gunicorn processes, and haproxy in front of them."""
+"""Real web servers: gunicorn and waitress processes, and haproxy in front of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ backend app
 
 @dataclass(frozen=True)
 class WebServer:
-    """A gunicorn: its master's id, its port, its log."""
+    """A gunicorn or waitress: its master's id, its port, its log."""
 
     process: Process
     port: int
@@ -122,6 +122,26 @@ def gunicorn(
         own = {"PYTHONPATH": f"{cwd}:{ROOT}", "PYTHONUNBUFFERED": "1", **(env or {})}
         process = Process(command, log=folder / "gunicorn.log", env=clean_env(own), cwd=cwd)
         with running(process, lambda: process.text().count(READY) >= workers):
+            yield WebServer(process, port)
+
+
+def waitress_available() -> str | None:
+    """Why waitress cannot run here, or None."""
+    return missing_commands("waitress-serve")
+
+
+@contextlib.contextmanager
+def waitress(
+    app: str, *, threads: int = 4, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> Iterator[WebServer]:
+    """Run an app, named as for `gunicorn`, in one process of threads."""
+    (port,) = free_ports(1)
+    with scratch("s3h-waitress") as folder:
+        command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}"]
+        command += [f"--threads={threads}", "--call", app.removesuffix("()")]
+        own = {"PYTHONPATH": f"{cwd}:{ROOT}", "PYTHONUNBUFFERED": "1", **(env or {})}
+        process = Process(command, log=folder / "waitress.log", env=clean_env(own), cwd=cwd)
+        with running(process, lambda: listens(port)):
             yield WebServer(process, port)
 
 
