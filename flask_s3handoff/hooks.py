@@ -240,15 +240,25 @@ def _leaving(app: Flask) -> Callable[..., Response]:
     handle: Callable[..., Any] = app.handle_user_exception
 
     def process_response(*arguments: Any) -> Response:  # Flask 3.2 passes its context first
+        if _is_idle(request.environ):
+            return cast(Response, original(*arguments))
         *context, response = arguments
         try:
             left = _left(response)
         except HandoffError as error:
-            answer = app.make_response(handle(*context, error))
-            left = _left_with_error(answer)
+            left = _left_with_error(app.make_response(handle(*context, error)))
         return cast(Response, original(*context, left))
 
     return process_response
+
+
+def _is_idle(environ: WSGIEnvironment) -> bool:
+    """Tell whether a request brought nothing: no exchange was begun, no token, no body."""
+    return (
+        EXCHANGE_KEY not in environ
+        and QUERY_TOKEN_KEY not in environ
+        and not environ.get("CONTENT_TYPE")
+    )
 
 
 def _left(response: Response) -> Response:
