@@ -8,9 +8,10 @@ import sys
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from flask import Flask, request
 
 import flask_s3handoff
 from flask_s3handoff.config import SECRET_SETTING, SETTINGS, HandoffConfig
@@ -99,6 +100,32 @@ def test_the_app_of_the_readme_carries_a_file(
     saved = client.post("/save", data={"_s3handoff": token[1]})
 
     assert (saved.status_code, saved.text) == (200, "users/654/avatar.jpg")
+
+
+def test_the_fleet_of_the_readme_carries_a_file() -> None:
+    """The block that a reader puts into a test suite passes there."""
+    block = README.split("<!-- test: fleet -->")[1].split("```python\n")[1].split("```")[0]
+    names = {"create_app": create_app, "BytesIO": BytesIO, "PNG": b"picture" * 100, "re": re}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
+
+    cast(Any, names["test_avatar_survives_three_servers"])()
+
+
+def create_app(config: dict[str, Any]) -> Flask:
+    """Return the README's two steps as a factory."""
+    app = Flask(__name__)
+    app.config.from_mapping(S3HANDOFF_PLACES={"users/": {}}, **config)
+    S3Handoff(app)
+
+    @app.post("/avatar")
+    def upload() -> str:
+        return f"<form method=post action=/save>{request.files['avatar'].filename}</form>"
+
+    @app.post("/save")
+    def save() -> str:
+        return cast(HandoffFile, request.files["avatar"]).promote("users/654/avatar.jpg")
+
+    return app
 
 
 def test_every_python_block_of_the_readme_compiles() -> None:
