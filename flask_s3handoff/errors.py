@@ -42,7 +42,7 @@ class HandoffError(HTTPException):
             return redirect(url_for("upload"))
     """
 
-    code = 500
+    code: int | None = None  # with one, `errorhandler(HandoffError)` would see no other in Flask
     reason: ClassVar[str] = "error"
     description: str = "The uploaded file could not be handed on."
 
@@ -67,6 +67,7 @@ class HandoffError(HTTPException):
 class ConfigError(HandoffError, ValueError):
     """A setting is wrong; the message names it and says what to write instead."""
 
+    code = 500
     reason = "config"
     description = "A setting of flask_s3handoff is wrong."
 
@@ -141,6 +142,7 @@ class TooLarge(HandoffError):
 class Unbound(HandoffError):
     """A redirect has a file to carry while ``S3HANDOFF_BIND`` is ``"off"``."""
 
+    code = 500
     reason = "unbound"
     description = (
         'S3HANDOFF_BIND="off" carries nothing across a redirect: bind to the cookie,'

@@ -17,7 +17,7 @@ from werkzeug.datastructures import FileStorage
 from .binding import Cookie
 from .body import Parsed
 from .carriage import Carriage, Judged
-from .errors import Forged, HandoffError, InvalidKey, TooLarge
+from .errors import Forged, HandoffError, InvalidKey, TooLarge, Unavailable
 from .files import HandoffFile
 from .mirror import Pending, Revision
 from .paths import check_key, display_name, new_relpath
@@ -154,8 +154,7 @@ class Exchange:
 
     def local_copy(self, file: HandoffFile) -> str:
         """Return the path of the immutable local copy; one GET if this server has none."""
-        if file.error is not None:
-            raise file.error
+        _check_usable(file)
         carried = self._keep(file)
         if carried.local_path is None:
             carried.local_path = self._rehydrate(file)
@@ -172,6 +171,7 @@ class Exchange:
         except HandoffError as error:
             known = error.about(field=claim.field, filename=claim.filename)
             self._refuse(known)
+            self._keep(file).ended |= not isinstance(known, Unavailable)  # it will never come back
             raise known from error
         self._notify("file_rehydrated", file, source=source, seconds=time.monotonic() - began)
         return path
@@ -186,8 +186,7 @@ class Exchange:
 
     def revise(self, file: HandoffFile, source: str | IO[bytes]) -> None:
         """Make a new revision; its PUT runs while the view goes on."""
-        if file.error is not None:
-            raise file.error
+        _check_usable(file)
         claim = file._claim
         revision, pending, path = self.rooms.mirror.revise(
             source, filename=claim.relpath.rpartition("/")[2], content_type=claim.content_type
@@ -201,6 +200,7 @@ class Exchange:
 
     def url_of(self, file: HandoffFile, expires: int | None) -> str:
         """Return a presigned URL of this revision, which the store has by then."""
+        _check_usable(file)
         self.wait_for([file])
         kind = kind_of(file.claim.filename, file.claim.content_type)
         key = self.rooms.mirror.key_of(file.claim.relpath)
@@ -212,6 +212,7 @@ class Exchange:
         check_key(key)
         if self.rooms.config.place_of(key) is None:
             raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
+        _check_usable(file)
         self.wait_for([file])
         claim = file.claim
         with self._patience.spend(claim.size) as until:
@@ -306,6 +307,12 @@ class Exchange:
     def _notify(self, event: str, file: HandoffFile, **facts: Any) -> None:
         log.info("%s %s field=%r %s", event, file._claim.relpath, file.field, facts or "")
         self.rooms.notify(event, {"file": file, **facts})
+
+
+def _check_usable(file: HandoffFile) -> None:
+    """Raise what is wrong with a file: nobody reads, links, edits or promotes a stranger's (T5)."""
+    if file.error is not None:
+        raise file.error
 
 
 def _is_stored(pending: Pending) -> bool:
