@@ -203,8 +203,9 @@ def haproxy(
         conf.write_text(HAPROXY.format(folder=folder, port=port, balance=balance) + servers)
         command = [find_command("haproxy") or "haproxy", "-db", "-f", str(conf)]
         process = Process(command, log=folder / "haproxy.log")
-        with running(process, lambda: listens(port)):
-            balancer = LoadBalancer(process, port, folder / "admin.sock")
+        admin = folder / "admin.sock"  # appears after the port, a moment later
+        with running(process, lambda: admin.exists() and listens(port)):
+            balancer = LoadBalancer(process, port, admin)
             balancer.wait_up(len(backends))
             yield balancer
 
