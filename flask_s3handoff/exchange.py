@@ -58,20 +58,24 @@ class Exchange:
 
     def admit(self, parsed: Parsed) -> list[tuple[str, FileStorage]]:
         """Turn what was parsed into the files of the request, in order."""
-        fresh = [(name, self._admit_upload(name, file, sink)) for name, file, sink in parsed.files]
-        if self.rooms.config.mirror == "before_view":
-            self.wait_for(file for _, file in fresh)
-        taken = {name for name, _ in fresh}
-        restored = self._not_superseded(self.admit_tokens(parsed.tokens), taken)
+        fresh = self._admit_uploads(parsed)
+        taken = frozenset(name for name, _ in fresh)
+        restored = self.admit_tokens(parsed.tokens, taken=taken)
         filled = taken | {file.field for file in restored}
         empty = [(name, file) for name, file in parsed.empty if name not in filled]
         return [*fresh, *((file.field, file) for file in restored), *empty]
 
-    def _not_superseded(self, files: Iterable[HandoffFile], taken: set[str]) -> list[HandoffFile]:
-        """Carry no further what was chosen anew: a real file beats a token of its field (B36)."""
-        for file in (kept := list(files)):
-            self._keep(file).ended |= file.field in taken
-        return [file for file in kept if file.field not in taken]
+    def _admit_uploads(self, parsed: Parsed) -> list[tuple[str, HandoffFile]]:
+        try:
+            fresh = [
+                (name, self._admit_upload(name, file, sink)) for name, file, sink in parsed.files
+            ]
+            if self.rooms.config.mirror == "before_view":
+                self.wait_for(file for _, file in fresh)
+        except BaseException:
+            parsed.abort()  # what was not finished yet
+            raise
+        return fresh
 
     def _admit_upload(self, name: str, part: FileStorage, sink: Any) -> HandoffFile:
         revision, pending, path = sink.finish()
@@ -89,13 +93,18 @@ class Exchange:
         self._notify("file_mirrored", file)
         return file
 
-    def admit_tokens(self, texts: Iterable[str]) -> list[HandoffFile]:
-        """Return the files of these tokens; what cannot be used is told in ``errors``."""
-        claims: dict[str, Judged] = {}
-        for text in texts:
-            for claim, error in self._claims_of(text):
-                claims.setdefault(claim.relpath, (claim, error))
-        files = [self._restore(claim, error, n) for n, (claim, error) in enumerate(claims.values())]
+    def admit_tokens(
+        self, texts: Sequence[str], *, taken: frozenset[str] = frozenset()
+    ) -> list[HandoffFile]:
+        """Return the files of these tokens; what cannot be used is told in ``errors``.
+
+        A file of a field that is ``taken`` was chosen anew: the new one beats the token's (B36).
+        """
+        most = self.rooms.config.max_files
+        if len(texts) > most:  # B34
+            self._refuse(TooLarge(f"More than {most} tokens."))
+        claims = {c.relpath: (c, e) for text in texts[:most] for c, e in self._claims_of(text)}
+        files = [self._restore(c, e) for c, e in claims.values() if c.field not in taken]
         return [file for file in files if file is not None]
 
     def _claims_of(self, text: str) -> list[Judged]:
@@ -105,8 +114,8 @@ class Exchange:
             self._refuse(error)
             return []
 
-    def _restore(self, claim: Claim, error: HandoffError | None, place: int) -> HandoffFile | None:
-        if place >= self.rooms.config.max_files:
+    def _restore(self, claim: Claim, error: HandoffError | None) -> HandoffFile | None:
+        if len(self._carried) >= self.rooms.config.max_files:
             error = error or TooLarge(f"More than {self.rooms.config.max_files} files.")
         if error is not None:
             error = error.about(field=claim.field, filename=claim.filename)
@@ -247,6 +256,8 @@ class Exchange:
 
         What a user brought is not carried on after a logout, nor under another login.
         """
+        if self.forgets:
+            return []
         user = self.visit.principal()
         live = [c.file for c in self._carried.values() if not c.ended and c.owner in (None, user)]
         for file in live:

@@ -186,6 +186,8 @@ class _Parser:
             current_exchange().by_redirect = True
         if not parsed.files and not parsed.tokens:
             return parsed.stream, parsed.form, self._inner.cls(parsed.empty)
+        # whoever says which user this is may ask for the form, which is known by now
+        vars(self._request).update(stream=parsed.stream, form=parsed.form, files=self._inner.cls())
         return parsed.stream, parsed.form, self._inner.cls(current_exchange().admit(parsed))
 
     def _without_tokens(self, form: Any) -> Any:
