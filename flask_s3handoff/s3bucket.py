@@ -38,7 +38,7 @@ class Bucket:
     @property
     def client(self) -> Any:
         """The SDK's client for this bucket, in this process."""
-        return self.clients.get(self.region)
+        return self.clients.get(self.region, dotted="." in self.name)
 
     def ask(self, verb: str, **params: Any) -> Any:
         """Ask once, and again after a conflict with another writer (F14) or with new credentials.

@@ -48,29 +48,29 @@ class Clients:
         self._factory = factory
         self._own = _Own()
 
-    def get(self, region: str | None) -> Any:
-        """Return this process's client for a region."""
+    def get(self, region: str | None, *, dotted: bool = False) -> Any:
+        """Return this process's client for a region, and for buckets with a dot in their name."""
         own = self._own
         if own.pid != os.getpid():
             own = self._own = _Own()
-        if region not in own.clients:
+        if (region, dotted) not in own.clients:
             with own.lock:
-                if region not in own.clients:
-                    own.clients[region] = self._make(own, region)
-        return own.clients[region]
+                if (region, dotted) not in own.clients:
+                    own.clients[region, dotted] = self._make(own, region, dotted=dotted)
+        return own.clients[region, dotted]
 
     def forget(self) -> None:
         """Start afresh, so that the SDK's chain is asked for credentials again (F5)."""
         self._own = _Own()
 
-    def _make(self, own: _Own, region: str | None) -> Any:
+    def _make(self, own: _Own, region: str | None, *, dotted: bool) -> Any:
         if own.factory is None:
             own.factory = self._factory or _new_session().client
         client = own.factory(
             "s3",
             region_name=region,
             endpoint_url=self._endpoint_url,
-            config=_tuned(self._deadline_seconds, path_style=self._endpoint_url is not None),
+            config=_tuned(self._deadline_seconds, _addressing(self._endpoint_url, dotted=dotted)),
         )
         client.meta.events.register_last("before-call.s3", _without_expect)
         return client
@@ -82,7 +82,7 @@ class _Own:
 
     pid: int = field(default_factory=os.getpid)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    clients: dict[str | None, Any] = field(default_factory=dict)
+    clients: dict[tuple[str | None, bool], Any] = field(default_factory=dict)
     factory: ClientFactory | None = None
 
 
@@ -92,7 +92,20 @@ def _new_session() -> Any:
     return boto3.session.Session()
 
 
-def _tuned(deadline_seconds: float, *, path_style: bool) -> Any:
+def _addressing(endpoint_url: str | None, *, dotted: bool) -> dict[str, Any]:
+    """Return how a bucket is named in addresses, so that presigned ones go to its own region (P13).
+
+    Elsewhere only the path is sure to work. At Amazon a name with a dot breaks TLS unless it stands
+    in the path, and then only the dual-stack name of a region is signed.
+    """
+    if endpoint_url:
+        return {"addressing_style": "path"}
+    if dotted:
+        return {"addressing_style": "path", "use_dualstack_endpoint": True}
+    return {"addressing_style": "virtual"}
+
+
+def _tuned(deadline_seconds: float, addressing: dict[str, Any]) -> Any:
     """Return the settings that were measured (reference: performance, section 2)."""
     from botocore.config import Config  # see _new_session
 
@@ -107,12 +120,8 @@ def _tuned(deadline_seconds: float, *, path_style: bool) -> Any:
         # We send our own sha256. The SDK's trailers fail on Ceph and others over TLS (F44).
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={
-            # "auto" is the virtual style, except for a dot in the name, which breaks TLS (P13).
-            "addressing_style": "path" if path_style else "auto",
-            # Over TLS only; over plain HTTP the SDK signs the payload all the same.
-            "payload_signing_enabled": False,
-        },
+        # Over TLS only; over plain HTTP the SDK signs the payload all the same.
+        s3={"payload_signing_enabled": False, **addressing},
     )
 
 
