@@ -73,6 +73,7 @@ def test_a_relative_path_begins_with_the_day_and_is_never_the_same() -> None:
 
     assert first.startswith("19700101/")
     assert first != second
+    assert len(first.split("/")[1]) == 26
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_an_ordinary_key_is_taken(key: str) -> None:
 def test_a_prefix_ends_with_a_slash() -> None:
     """So ``users/1/`` never matches ``users/10/`` (T29)."""
     assert check_prefix("users/1/") == "users/1/"
-    for wrong in ("users/1", "", "/", "a//", "../"):
+    for wrong in ("users/1", "users/10", "", "/", "a//", "../"):
         with pytest.raises(InvalidKey):
             check_prefix(wrong)
 
