@@ -37,6 +37,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.add_url_rule("/", view_func=ask_picture)
     app.add_url_rule("/add", view_func=add, methods=["POST"])
     app.add_url_rule("/crop", view_func=crop, methods=["POST"])
+    app.add_url_rule("/look", view_func=look, methods=["POST"])
     app.add_url_rule("/save", view_func=save, methods=["POST"])
     app.after_request(name_the_server)
     return app
@@ -62,6 +63,12 @@ def crop() -> str:
         cut = picture.crop((left, top, right, bottom))
     cut.save(path)
     return render_template_string(PAGE, title="Save", action=url_for("save"))
+
+
+def look() -> dict[str, list[int]]:
+    """Open the picture by its path, and leave it as it is."""
+    with Image.open(request.files["avatar"].path) as picture:
+        return {"size": list(picture.size)}
 
 
 def save() -> Response:

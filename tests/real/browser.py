@@ -92,15 +92,15 @@ class Browser:
         """Open a page of the site."""
         return Page(self._session.get(f"{self.site}{path}", timeout=SECONDS))
 
-    def post(self, path: str, files: Sequence[Upload] = (), **values: object) -> Page:
+    def post(self, path: str, files: Sequence[Upload] = (), **values: Any) -> Page:
         """Send a form that no page has shown."""
         return self.send(Form(f"{self.site}{path}"), files, **values)
 
-    def submit(self, page: Page, files: Sequence[Upload] = (), **values: object) -> Page:
+    def submit(self, page: Page, files: Sequence[Upload] = (), **values: Any) -> Page:
         """Send the first form of a page, with what the person has typed and chosen."""
         return self.send(page.form, files, **values)
 
-    def send(self, form: Form, files: Sequence[Upload] = (), **values: object) -> Page:
+    def send(self, form: Form, files: Sequence[Upload] = (), **values: Any) -> Page:
         """Send a form as multipart, files or not, as a form with a file input is sent."""
         typed = [(name, (None, str(value))) for name, value in values.items()]
         hidden = [(name, (None, value)) for name, value in form.values]

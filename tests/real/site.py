@@ -24,6 +24,7 @@ from tests.servers import (
 )
 
 AVATAR = "tests.apps.avatar:create_app()"
+DOCUMENTS = "tests.apps.documents:create_app()"
 LABELS = "ABC"
 
 
@@ -76,15 +77,23 @@ SERVERS: dict[str, Serve] = {
 
 @contextmanager
 def site(
-    s3: S3Server, *, app: str = AVATAR, labels: str = LABELS, serve: Serve = SERVERS["gthread"]
+    s3: S3Server,
+    *,
+    app: str = AVATAR,
+    labels: str = LABELS,
+    serve: Serve = SERVERS["gthread"],
+    through: S3Server | None = None,
 ) -> Iterator[Site]:
-    """Run one server per label, and haproxy before them if there are several."""
+    """Run one server per label, and haproxy before them if there are several.
+
+    ``through`` is the S3 as the servers see it: a counting proxy's.
+    """
     name, secret = bucket(s3), secrets.token_hex(32)
     with ExitStack() as stack:
         home = stack.enter_context(scratch("s3h-site"))
         folders = {label: home / label for label in labels}
         starts = {
-            label: serve(app, env=settings(s3, name, label, folders[label], secret))
+            label: serve(app, env=settings(through or s3, name, label, folders[label], secret))
             for label in labels
         }
         servers = _all_started(stack, starts)

@@ -11,10 +11,9 @@ import pytest
 
 from tests.conftest import need
 from tests.real.browser import Browser, Page, Upload, cropped, picture, post_alone
-from tests.real.site import SERVERS, Site, site
+from tests.real.site import DOCUMENTS, SERVERS, Site, site
 from tests.servers import S3Server
 
-DOCUMENTS = "tests.apps.documents:create_app()"
 BOX = (3, 4, 40, 30)
 SIDES = dict(zip(("left", "top", "right", "bottom"), BOX, strict=True))
 FORKING = ["sync", "gthread", "preload"]
@@ -50,7 +49,7 @@ def add(person: Browser, upload: Upload) -> Page:
 
 def crop(person: Browser, page: Page) -> Page:
     """Step 2."""
-    return seen(person.submit(page, **SIDES))
+    return seen(person.submit(page, (), **SIDES))
 
 
 def save(person: Browser, page: Page) -> Page:
