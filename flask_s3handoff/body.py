@@ -21,6 +21,7 @@ from werkzeug.formparser import FormDataParser
 from .errors import TooLarge
 from .paths import MAX_FIELD_BYTES, TOKEN_FIELD
 
+_PADDING_BYTES = 72  # line breaks, dashes, and the white space that RFC 2046 allows after them
 _LENGTH = re.compile(r"[0-9]{1,18}")  # 2^63 is no length (B6)
 _PARAMETER = re.compile(r';[ \t]*+([^\s;="]++)=(?:"(?:\\.|[^"\\])*+"|[^;"]*+)', re.DOTALL)
 
@@ -98,7 +99,9 @@ def parse(
         parser.silent = False
         parser.stream_factory = sinks.open
         with _strictly():
-            _, form, files = parser.parse(stream, mimetype, content_length, dict(options))
+            _, form, files = parser.parse(
+                _steady(stream, options), mimetype, content_length, dict(options)
+            )
         _check_names(form)
         parsed = Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
         sinks.sort_into(parsed, [file for _, file in files.items(multi=True)])
@@ -114,11 +117,61 @@ def tokens_of(
 ) -> list[str]:
     """Read a body that nobody asked for, only for its tokens; whatever is wrong, there are none."""
     parser.stream_factory = _drop
+    if mimetype == "multipart/form-data":
+        stream = _steady(stream, options)
     try:
         form = parser.parse(stream, mimetype, content_length, dict(options))[1]
     except Exception:  # noqa: BLE001 - the view has answered already: its answer must not change
         return []
     return form.getlist(TOKEN_FIELD)
+
+
+def _steady(stream: IO[bytes], options: Mapping[str, str]) -> IO[bytes]:
+    return cast(IO[bytes], _Steady(stream, options.get("boundary", "")))
+
+
+class _Steady:
+    """A stream that is read in whole buffers, none of which ends within a delimiter.
+
+    Each werkzeug from 3.0 to 3.1.9 gives a part a byte too many for some of the places at which
+    the line can cut a delimiter (docs/decisions/0020-steady-reads.md): what may be the beginning of
+    one is kept for the next read.
+    """
+
+    def __init__(self, stream: IO[bytes], boundary: str) -> None:
+        self._stream = stream
+        self._longest = len(boundary) + _PADDING_BYTES
+        self._data = b""
+        self._is_over = False
+
+    def read(self, size: int) -> bytes:
+        """Return about ``size`` bytes, less only at the end of the body, and nothing after it."""
+        while not self._is_over:
+            self._fill(size)
+            end = self._safe_end()
+            data, self._data = self._data[:end], self._data[end:]
+            if data:
+                return data
+            size += self._longest  # all of it may be a delimiter: see what follows
+        return b""
+
+    def _fill(self, size: int) -> None:
+        chunks, length = [self._data], len(self._data)
+        while length < size and not self._is_over:
+            chunks.append(self._stream.read(size - length))
+            length += len(chunks[-1])
+            self._is_over = not chunks[-1]
+        self._data = b"".join(chunks)
+
+    def _safe_end(self) -> int:
+        """Return where the first line break stands that may begin a delimiter, or the end."""
+        data = self._data
+        start = max(0, len(data) - self._longest)
+        breaks = [at for at in (data.find(b"\r", start), data.find(b"\n", start)) if at >= 0]
+        if self._is_over or not breaks:
+            return len(data)
+        end = min(breaks)
+        return end - 1 if data[end - 1 : end + 1] == b"\r\n" else end
 
 
 class _Nothing(BytesIO):
