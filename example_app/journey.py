@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request, session
+from werkzeug.exceptions import BadRequest
 
 from flask_s3handoff import file_mirrored, file_promoted, file_rehydrated, file_revised
 
@@ -54,9 +55,16 @@ def _stop() -> Stop:
         "server": current_app.config["LABEL"],
         "method": request.method,
         "path": request.path,
-        "file": "named" if request.files else "none",
+        "file": "named" if _brought_a_file() else "none",
         **_facts(),
     }
+
+
+def _brought_a_file() -> bool:
+    try:
+        return bool(request.files)
+    except BadRequest:  # a malformed form to a view that did not read it
+        return False
 
 
 def _earlier() -> list[Stop]:
