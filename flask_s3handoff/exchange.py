@@ -47,6 +47,7 @@ class Exchange:
         self.rooms = rooms
         self.visit = visit
         self.errors: list[Refusal] = []
+        self.unread: Unavailable | None = None
         self.by_redirect = False
         self.token_given = False
         self.forgets = False
@@ -112,6 +113,7 @@ class Exchange:
             return self._carriage.read(text)
         except HandoffError as error:
             self._refuse(error)
+            self.unread = error if isinstance(error, Unavailable) else self.unread
             return []
 
     def _restore(self, claim: Claim, error: HandoffError | None) -> HandoffFile | None:
@@ -266,6 +268,7 @@ class Exchange:
 
     def drop_unstored(self) -> None:
         """Carry no further what the store has not acknowledged: its error is being answered."""
+        self.unread = None
         for carried in self._carried.values():
             if carried.pending is not None and not _is_stored(carried.pending):
                 carried.ended = True

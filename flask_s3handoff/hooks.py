@@ -101,6 +101,8 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
             _take_query_token(environ)
+        if TOKEN_FIELD in environ.get("HTTP_REFERER", ""):  # `redirect(request.referrer)`
+            environ["HTTP_REFERER"] = _without_token(environ["HTTP_REFERER"])
         return wsgi_app(environ, start_response)
 
     return gate
@@ -111,11 +113,15 @@ def _take_query_token(environ: WSGIEnvironment) -> None:
     environ["QUERY_STRING"], token = take_query_token(environ["QUERY_STRING"])
     for name in ("REQUEST_URI", "RAW_URI"):
         if name in environ:
-            path, mark, query = environ[name].partition("?")
-            kept, _ = take_query_token(query)
-            environ[name] = f"{path}{mark}{kept}" if kept else path
+            environ[name] = _without_token(environ[name])
     if token and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
         environ[QUERY_TOKEN_KEY] = token
+
+
+def _without_token(url: str) -> str:
+    path, mark, query = url.partition("?")
+    kept, _ = take_query_token(query)
+    return f"{path}{mark}{kept}" if kept else path
 
 
 def _with_our_request(app: Flask) -> Callable[..., Any]:
@@ -283,7 +289,7 @@ def _left_with_error(answer: Response) -> Response:
 
 def _has_unread_tokens(response: Response) -> bool:
     """Read the tokens of a form that the view never looked at, and tell whether there are any."""
-    if "form" in vars(request) or not may_carry(response) or not _acts_here():
+    if "form" in vars(request) or not may_carry(request.method, response) or not _acts_here():
         return False
     query_token = request.environ.get(QUERY_TOKEN_KEY)
     tokens = [query_token] if query_token else _tokens_in_unread_body()

@@ -52,9 +52,12 @@ def leave(exchange: Exchange, response: Response) -> Response:
 
     Raises ``Unavailable`` when what must be carried could not be stored in time (rule 1).
     """
+    method = exchange.visit.method
+    if exchange.unread is not None and may_carry(method, response):
+        raise exchange.unread  # a page without its files would lose them silently (rule 5)
     files = exchange.carried_files()
     left = _carry(exchange, response, files) if files else response
-    if files and not exchange.token_given:
+    if files and not exchange.token_given and not _is_sent_again(method, response):
         _warn_once(exchange, response)
     if not exchange.token_given and not exchange.forgets:
         return left
@@ -63,9 +66,21 @@ def leave(exchange: Exchange, response: Response) -> Response:
     return _made_private(left) if exchange.token_given else left
 
 
-def may_carry(response: Response) -> bool:
+def may_carry(method: str, response: Response) -> bool:
     """Tell whether a response is of a kind that can carry, before anything is read for it."""
-    return response.status_code in _REDIRECTS or response.mimetype == "text/html"
+    if response.status_code in _REDIRECTS:
+        return _redirects_alone(method, response)
+    return response.mimetype == "text/html"
+
+
+def _redirects_alone(method: str, response: Response) -> bool:
+    """Tell whether a browser goes on by GET, so that the URL is all that it brings (B87)."""
+    return response.status_code in (302, 303) or method in ("GET", "HEAD")
+
+
+def _is_sent_again(method: str, response: Response) -> bool:
+    """Tell whether the browser sends this body, and so the file, again itself."""
+    return response.status_code in (307, 308) and method not in ("GET", "HEAD")
 
 
 def closing(response: Response, exchange: Exchange) -> Response:
@@ -107,8 +122,8 @@ def _redirect_target(exchange: Exchange, response: Response) -> str | None:
     config, visit = exchange.rooms.config, exchange.visit
     if not config.redirects or not location:
         return None
-    if response.status_code not in (302, 303) and visit.method not in ("GET", "HEAD"):
-        return None  # a 307 or 308 makes the browser send the body, and so the file, again
+    if not _redirects_alone(visit.method, response):
+        return None
     if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin):
         return None
     return location if _on_our_paths(exchange, resolve_url_path(visit.path, location)) else None
