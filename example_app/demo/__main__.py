@@ -103,10 +103,9 @@ def _start_servers(
 
 
 def _environment(label: str, folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return what one server is told: the common settings, and folders that no other server has."""
+    """Return what one server is told: the common settings, and a folder that no other server has."""
     own = {"LABEL": label, "S3HANDOFF_WORK_DIR": str(folder / "work")}
-    variables = {f"FLASK_{k}": json.dumps(v) for k, v in {**settings, **own}.items()}
-    return {**variables, "TMPDIR": str(_made(folder / "tmp"))}
+    return {f"FLASK_{name}": json.dumps(value) for name, value in {**settings, **own}.items()}
 
 
 def _gunicorn(port: int) -> list[str]:

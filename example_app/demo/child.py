@@ -29,14 +29,16 @@ class Child:
     def __init__(
         self, name: str, command: Sequence[str], *, folder: Path, env: Mapping[str, str]
     ) -> None:
-        """Start it in this folder; its output goes to ``<folder>/log``."""
+        """Start it in this folder; its output goes to ``log`` there, temporary files to ``tmp``."""
         self.name = name
         self.log = folder / "log"
+        temp = folder / "tmp"
+        temp.mkdir()
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the commands are ours
                 command,
                 cwd=folder,
-                env=clean_env(env),
+                env=clean_env({**env, "TMPDIR": str(temp)}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
