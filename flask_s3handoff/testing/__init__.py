@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..memory import MemoryStore
 from .contract import Promise, check_store
+from .disks import ForeignDisk
 from .fleet import Fleet
 
-__all__ = ["Fleet", "MemoryStore", "Promise", "check_store"]
+__all__ = ["Fleet", "ForeignDisk", "MemoryStore", "Promise", "check_store"]

@@ -2,45 +2,42 @@
 
 One server hides every mistake that this package is about. A Fleet calls your factory once per
 copy, gives each copy a disk of its own, never sends two requests in a row to the same copy, and
-fails when a copy opens a file on another copy's disk.
+fails when a copy uses another copy's disk.
 """
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import http.client
 import multiprocessing
 import os
 import random
 import secrets
 import shutil
-import sys
+import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import Client
 
 from ..memory import MemoryStore
 from ..store import Store
+from .disks import Watched, disk_of, raise_foreign_use, watch_always, watching
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 Factory = Callable[[dict[str, Any]], "WSGIApplication"]
 START_SECONDS = 30
+ANSWER_SECONDS = 60
 _HOP_HEADERS = frozenset({"connection", "keep-alive", "transfer-encoding", "server", "date"})
-_PATH_EVENTS = frozenset({"open", "os.listdir", "os.scandir", "os.rename", "os.remove", "os.link"})
-
-
-class ForeignDisk(AssertionError):
-    """A copy of the app used another copy's disk: on real servers the file would not be there."""
 
 
 @dataclass
@@ -51,6 +48,7 @@ class Copy:
     disk: str
     app: WSGIApplication | None = None
     process: SpawnProcess | None = None
+    pipe: Connection | None = None
     port: int = 0
     answered: int = 0
     alive: bool = True
@@ -61,8 +59,9 @@ class Fleet:
 
     ``factory`` takes a mapping of settings and returns a WSGI app; the mapping holds
     ``S3HANDOFF_STORE``, ``S3HANDOFF_WORK_DIR``, ``SECRET_KEY``, ``TESTING`` and ``FLEET_DISK`` (the
-    copy's own folder), and whatever ``config`` adds. ``routing`` is ``"round-robin"``, ``"random"``
-    (by ``seed``) or ``"adversarial"`` (the copy with the emptiest disk)::
+    copy's own folder: keep there what the app keeps on disk), and whatever ``config`` adds.
+    ``routing`` is ``"round-robin"``, ``"random"`` (by ``seed``) or ``"adversarial"`` (the copy with
+    the emptiest disk)::
 
         def create_app(config):
             app = Flask(__name__)
@@ -73,8 +72,10 @@ class Fleet:
             client = fleet.client()
             page = client.post("/upload", data={"avatar": (BytesIO(b"…"), "leo.png")})
 
-    With ``processes=True`` each copy is a process of its own (the factory must be importable and
-    the store a ``"dir:/path"`` or S3 settings in ``config``), and ``kill`` is a real ``kill -9``.
+    With ``processes=True`` each copy is a process of its own (the factory must be importable, and
+    the store a ``"dir:/path"`` or S3 by its settings in ``config``), and ``kill`` is a real
+    ``kill -9``. Raises ``ForeignDisk`` when a copy used another copy's disk: with processes
+    whatever did it, in one process if it was the thread of the request.
     """
 
     def __init__(
@@ -90,15 +91,23 @@ class Fleet:
     ) -> None:
         if size < 2:
             raise ValueError("A fleet has at least two copies: one server hides what it is for.")
+        if routing not in _ROUTINGS:
+            raise ValueError(f"routing is one of {', '.join(_ROUTINGS)}, not {routing!r}")
         self._factory = factory
         self._choose = _ROUTINGS[routing]
         self._random = random.Random(seed)  # noqa: S311 - a test must repeat, not surprise
         self._processes = processes
-        self._home = tempfile.mkdtemp(prefix="s3handoff-fleet-")
-        self.store = store or self._default_store()
+        self._routing = threading.Lock()
+        self._home = os.path.realpath(tempfile.mkdtemp(prefix="s3handoff-fleet-"))
         self._config = {"SECRET_KEY": secrets.token_hex(16), "TESTING": True, **(config or {})}
-        self.copies = [self._start(index) for index in range(size)]
         self.last: Copy | None = None
+        self.copies: list[Copy] = []
+        try:
+            self.store = self._chosen_store(store)
+            self._start(size)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +119,10 @@ class Fleet:
         """Stop every copy and remove every disk."""
         for copy in self.copies:
             _stop(copy)
-        shutil.rmtree(self._home, ignore_errors=True)
+        try:
+            raise_foreign_use(self._home)  # after the last answer
+        finally:
+            shutil.rmtree(self._home, ignore_errors=True)
 
     def client(self, **options: Any) -> Client:
         """Return a browser: werkzeug's test client, with cookies of its own."""
@@ -128,85 +140,72 @@ class Fleet:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Route one request to a copy that did not answer the one before."""
         copy = self._next()
-        self.last = copy
-        copy.answered += 1
-        ask = self._ask_process if self._processes else self._ask_here
-        body = ask(copy, environ, start_response)
-        self._raise_foreign_reads()
-        return body
+        ask = _ask_process if self._processes else self._ask_here
+        try:
+            return ask(copy, environ, start_response)
+        finally:
+            raise_foreign_use(self._home)
 
     def _next(self) -> Copy:
-        alive = [copy for copy in self.copies if copy.alive]
-        others = [copy for copy in alive if copy is not self.last]
-        if not others:
-            raise ForeignDisk("Only one copy is left: a request would go to the same copy twice.")
-        return self._choose(self, others)
+        with self._routing:
+            others = [copy for copy in self.copies if copy.alive and copy is not self.last]
+            if not others:
+                raise RuntimeError("Only one copy is left: it would answer twice in a row.")
+            self.last = self._choose(self, others)
+            self.last.answered += 1
+            return self.last
 
-    def _default_store(self) -> Store | str:
+    def _chosen_store(self, store: Store | str | None) -> Store | str:
+        chosen: Store | str | None = store or self._config.get("S3HANDOFF_STORE")
+        if chosen is None and "S3HANDOFF_BUCKET" in self._config:
+            chosen = "s3"
         if not self._processes:
-            return MemoryStore()
-        return f"dir:{os.path.join(self._home, 'store')}"
+            return chosen or MemoryStore()
+        if chosen == "memory" or not isinstance(chosen, str | None):
+            raise ValueError("Processes can share a 'dir:/path' or S3, and nothing in memory.")
+        return chosen or f"dir:{os.path.join(self._home, 'store')}"
 
-    def _start(self, index: int) -> Copy:
-        disk = os.path.join(self._home, f"copy-{index}")
-        os.mkdir(disk)
-        config = {
-            "S3HANDOFF_STORE": self.store,
-            "S3HANDOFF_WORK_DIR": os.path.join(disk, "work"),
-            "FLEET_DISK": disk,
-            **self._config,
-        }
-        if self._processes:
-            return _start_process(Copy(index, disk), self._factory, config, self._home)
-        _watch_disks()
-        return Copy(index, disk, app=self._factory(config))
+    def _start(self, size: int) -> None:
+        start = self._start_process if self._processes else self._start_here
+        for index in range(size):
+            copy = Copy(index, disk_of(self._home, index))
+            os.mkdir(copy.disk)
+            self.copies.append(copy)
+            start(copy)
+        for copy in self.copies:
+            _await_port(copy)
+
+    def _settings(self, copy: Copy) -> dict[str, Any]:
+        own = {"S3HANDOFF_WORK_DIR": os.path.join(copy.disk, "work"), "FLEET_DISK": copy.disk}
+        return {**own, **self._config, "S3HANDOFF_STORE": self.store}
+
+    def _start_here(self, copy: Copy) -> None:
+        with self._watching(copy):
+            copy.app = self._factory(self._settings(copy))
+
+    def _start_process(self, copy: Copy) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        copy.pipe, theirs = spawn.Pipe(duplex=False)
+        with contextlib.closing(theirs):
+            watched = Watched(copy.disk, self._home)
+            arguments = (self._factory, self._settings(copy), theirs, watched)
+            copy.process = spawn.Process(target=_serve, args=arguments, daemon=True)
+            copy.process.start()
 
     def _ask_here(
         self, copy: Copy, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         assert copy.app is not None
-        token = _asked.set(_Asked(copy.disk, self._home))
-        try:
+        with self._watching(copy):
             body = copy.app(environ, start_response)
-            return _Body(body, list(body))
-        finally:
-            _asked.reset(token)
+            try:
+                return list(body)
+            finally:
+                if close := getattr(body, "close", None):
+                    close()
 
-    def _ask_process(
-        self, copy: Copy, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", copy.port, timeout=60)
-        with contextlib.closing(connection):
-            connection.request(
-                environ["REQUEST_METHOD"],
-                _target(environ),
-                body=environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
-                headers=_headers(environ),
-            )
-            answer = connection.getresponse()
-            headers = [(k, v) for k, v in answer.getheaders() if k.lower() not in _HOP_HEADERS]
-            start_response(f"{answer.status} {answer.reason}", headers)
-            return [answer.read()]
-
-    def _raise_foreign_reads(self) -> None:
-        if os.path.exists(_report_of(self._home)):
-            with open(_report_of(self._home), encoding="utf-8") as report:
-                raise ForeignDisk(report.read())
-
-
-class _Body:
-    """A response read while its copy was watched; closing it closes the copy's own."""
-
-    def __init__(self, source: Iterable[bytes], chunks: list[bytes]) -> None:
-        self._source = source
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    def close(self) -> None:
-        if close := getattr(self._source, "close", None):
-            close()
+    def _watching(self, copy: Copy) -> contextlib.AbstractContextManager[None]:
+        return watching(Watched(copy.disk, self._home))
 
 
 def _round_robin(fleet: Fleet, others: list[Copy]) -> Copy:
@@ -233,96 +232,75 @@ def _count_files(folder: str) -> int:
     return sum(len(files) for _, _, files in os.walk(folder))
 
 
-# Watching disks: one audit hook per process, which no code can take out again (PEP 578)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """Which copy is answering: its own disk, and the home of all disks."""
-
-    disk: str
-    home: str
-
-
-_asked: contextvars.ContextVar[_Asked | None] = contextvars.ContextVar("asked", default=None)
-_is_watching = False
-
-
-def _watch_disks(always: _Asked | None = None) -> None:
-    global _is_watching
-    if _is_watching:
-        return
-    _is_watching = True
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _PATH_EVENTS and (asked := _asked.get() or always):
-            for path in arguments[:2]:
-                _judge_path(asked, path)
-
-    sys.addaudithook(hook)
-
-
-def _judge_path(asked: _Asked, path: object) -> None:
-    if not isinstance(path, str | bytes):
-        return
-    name = os.path.abspath(os.fsdecode(path))
-    other = os.path.join(asked.home, "copy-")
-    if name.startswith(other) and not (name + os.sep).startswith(asked.disk + os.sep):
-        _report(asked, name)
-
-
-def _report(asked: _Asked, name: str) -> None:
-    """Tell the fleet, and stop the copy where it stands."""
-    message = f"The copy with the disk {asked.disk} used {name}, which is another copy's disk."
-    reporter = os.open(_report_of(asked.home), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(reporter, message.encode())
-    os.close(reporter)
-    raise ForeignDisk(message)
-
-
-def _report_of(home: str) -> str:
-    return os.path.join(home, "foreign-disk.txt")
-
-
 # Processes
 
 
-def _start_process(copy: Copy, factory: Factory, config: dict[str, Any], home: str) -> Copy:
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    copy.process = spawn.Process(
-        target=_serve, args=(factory, config, theirs, _Asked(copy.disk, home)), daemon=True
-    )
-    copy.process.start()
-    theirs.close()
-    try:
-        if not ours.poll(START_SECONDS):
+def _await_port(copy: Copy) -> None:
+    if copy.pipe is None:
+        return
+    with contextlib.closing(copy.pipe):
+        if not copy.pipe.poll(START_SECONDS):
             raise RuntimeError(f"Copy {copy.index} did not start in {START_SECONDS} s.")
-        copy.port = ours.recv()
-    finally:
-        ours.close()
-    return copy
+        try:
+            copy.port = copy.pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"Copy {copy.index} ended before it could answer.") from None
 
 
-def _serve(factory: Factory, config: dict[str, Any], pipe: Connection, asked: _Asked) -> None:
-    _watch_disks(always=asked)
-    server = make_server("127.0.0.1", 0, factory(config), threaded=True)
+def _serve(factory: Factory, config: dict[str, Any], pipe: Connection, watched: Watched) -> None:
+    """Be one copy: in a process of its own, which ends with the fleet's, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the fleet, which stops us
+    tempfile.tempdir = watched.disk  # no other server sees this one's temporary files
+    watch_always(watched)
+    server = make_server(
+        "127.0.0.1", 0, factory(config), threaded=True, request_handler=_QuietHandler
+    )
     pipe.send(server.server_port)
     pipe.close()
     server.serve_forever()
 
 
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of each request: the test's own output is what counts."""
+
+
 def _stop(copy: Copy) -> None:
-    if copy.process is not None and copy.process.is_alive():
+    if copy.pipe is not None:
+        copy.pipe.close()
+    if copy.process is not None:
         copy.process.kill()
         copy.process.join()
-    if copy.process is not None:
         copy.process.close()
         copy.process = None
 
 
-def _target(environ: WSGIEnvironment) -> str:
+def _ask_process(
+    copy: Copy, environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", copy.port, timeout=ANSWER_SECONDS)
+    with contextlib.closing(connection):
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+        connection.request(
+            environ["REQUEST_METHOD"],
+            _target(environ),
+            body=environ["wsgi.input"].read(size),
+            headers=_headers(environ),
+        )
+        answer = connection.getresponse()
+        headers = [(k, v) for k, v in answer.getheaders() if k.lower() not in _HOP_HEADERS]
+        start_response(f"{answer.status} {answer.reason}", headers)
+        return [answer.read()]
 
+
+def _target(environ: WSGIEnvironment) -> str:
     path = quote(environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"], encoding="latin-1")
     return f"{path}?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else path
 

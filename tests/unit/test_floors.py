@@ -31,7 +31,7 @@ FLOORS: dict[str, list[list[str]]] = {
     ],
     "faces": [
         ["hooks", "extension"],
-        ["testing.bench", "testing.contract", "testing.fleet", "testing"],
+        ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
     ],
 }
 # What may be imported by whom, beside the standard library. `werkzeug` is everybody's.
