@@ -266,6 +266,11 @@ class Exchange:
             file.settle()
         return live
 
+    def drop_edits(self) -> None:
+        """Make no revisions of edits that were not settled: the view may have broken off (F38)."""
+        for carried in self._carried.values():
+            carried.file.drop_edit()
+
     def drop_unstored(self) -> None:
         """Carry no further what the store has not acknowledged: its error is being answered."""
         self.unread = None
@@ -303,6 +308,11 @@ class Exchange:
         if self.forgets:
             return binder.forget()
         return binder.leaving_cookies() if self.token_given else []
+
+    @property
+    def has_open_files(self) -> bool:
+        """Whether there is something to close: a stream, an edit copy."""
+        return any(c.edit_paths or c.file.is_open for c in self._carried.values())
 
     def close(self) -> None:
         """Remove the edit copies; local copies stay for the next request."""

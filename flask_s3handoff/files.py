@@ -181,6 +181,10 @@ class HandoffFile(FileStorage):
             self._edit_path = None
             return False
 
+    def drop_edit(self) -> None:
+        """Stay the revision that it is. For the keeper only."""
+        self._edit_path = self._edit_stat = None
+
     def became(self, claim: Claim) -> None:
         """Take on the claim of a new revision. For the keeper only."""
         self._claim = claim
@@ -216,6 +220,11 @@ class HandoffFile(FileStorage):
     def close(self) -> None:
         """Close the stream; the next use opens it again from the start."""
         self._close_stream()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stream is open. For the keeper only."""
+        return self._stream is not None
 
     def _close_stream(self) -> None:
         if self._stream is not None:

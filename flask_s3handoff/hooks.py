@@ -103,7 +103,12 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
             _take_query_token(environ)
         if TOKEN_FIELD in environ.get("HTTP_REFERER", ""):  # `redirect(request.referrer)`
             environ["HTTP_REFERER"] = _without_token(environ["HTTP_REFERER"])
-        return wsgi_app(environ, start_response)
+        try:
+            return wsgi_app(environ, start_response)
+        except BaseException:
+            if EXCHANGE_KEY in environ:  # no response leaves that could end it
+                environ[EXCHANGE_KEY].close()
+            raise
 
     return gate
 
@@ -224,7 +229,7 @@ def _visit() -> Visit:
         origin=request.host_url.rstrip("/"),
         secure=request.is_secure if secure is None else secure,
         cookies=request.cookies,
-        endpoint=request.endpoint or request.path,
+        endpoint=request.endpoint or "a page without a view",
         principal=lambda: _text_or_none(state.principal()),
     )
 
@@ -254,7 +259,11 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         try:
             left = _left(response)
         except HandoffError as error:
+            response.close()
             left = _left_with_error(app.make_response(handle(*context, error)))
+        except BaseException:
+            response.close()
+            raise
         return cast(Response, original(*context, left))
 
     return process_response

@@ -55,6 +55,8 @@ def leave(exchange: Exchange, response: Response) -> Response:
     method = exchange.visit.method
     if exchange.unread is not None and may_carry(method, response):
         raise exchange.unread  # a page without its files would lose them silently (rule 5)
+    if response.status_code >= 500:
+        exchange.drop_edits()
     files = exchange.carried_files()
     left = _carry(exchange, response, files) if files else response
     if files and not exchange.token_given and not _is_sent_again(method, response):
@@ -70,7 +72,11 @@ def may_carry(method: str, response: Response) -> bool:
     """Tell whether a response is of a kind that can carry, before anything is read for it."""
     if response.status_code in _REDIRECTS:
         return _redirects_alone(method, response)
-    return response.mimetype == "text/html"
+    return _is_html(response)
+
+
+def _is_html(response: Response) -> bool:
+    return (response.mimetype or "").lower() == "text/html"
 
 
 def _redirects_alone(method: str, response: Response) -> bool:
@@ -85,7 +91,10 @@ def _is_sent_again(method: str, response: Response) -> bool:
 
 def closing(response: Response, exchange: Exchange) -> Response:
     """Return a response that ends the exchange when it has been sent."""
-    left = _copy_of(response)
+    if response.direct_passthrough and not exchange.has_open_files:
+        return response  # nobody would tell us its end
+    left = _copy_of(response, response.iter_encoded() if response.direct_passthrough else None)
+    left.direct_passthrough = False
     left.call_on_close(exchange.close)
     return left
 
@@ -179,7 +188,7 @@ def _cannot_hold_forms(exchange: Exchange, response: Response) -> bool:
         or response.status_code < 200
         or response.status_code in _WITHOUT_PAGE
         or response.direct_passthrough
-        or response.mimetype != "text/html"
+        or not _is_html(response)
         or len(response.headers.getlist("Content-Type")) != 1
         or "Content-Encoding" in response.headers
         or disposition.lower().lstrip().startswith("attachment")
@@ -253,8 +262,10 @@ def _lifted_requirements(form: Form, files: Sequence[HandoffFile]) -> list[tuple
 
 
 def _copy_of(response: Response, body: Iterable[bytes] | None = None) -> Response:
-    """Return a new response of the same class; closing it closes the one it was made from."""
+    """Return a new response of the same class; closing it closes the one it was made from, once."""
     left = copy.copy(response)
+    if body is None and not response.is_sequence and not response.direct_passthrough:
+        body = response.iter_encoded()  # its `close` is not the app's (H82)
     vars(left).update(vars(Response(response.response if body is None else body)))
     left.status = response.status
     left.headers = Headers(response.headers)
