@@ -267,7 +267,7 @@ def _make_folders(path: str) -> None:
 
 
 def _link_file(draft: Draft, path: str) -> None:
-    """Give a draft its name; never over another file, where the file system has hard links."""
+    """Give a draft its name, unless it is taken."""
     if draft.part is None:
         # Given a descriptor, Python calls linkat, which alone follows the link in /proc.
         os.link(f"/proc/self/fd/{draft.fd}", path, src_dir_fd=draft.fd, follow_symlinks=True)
@@ -277,7 +277,9 @@ def _link_file(draft: Draft, path: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        os.rename(draft.part, path)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "taken", path) from error
+        os.rename(draft.part, path)  # over one that came just now: it has the same bytes
     draft.forget_part()
 
 
