@@ -39,6 +39,13 @@ class _Forms(HTMLParser):
             self.found[-1].values.append((values["name"], values["value"]))
 
 
+def forms_of(page: str) -> list[Form]:
+    """Return the forms of a page."""
+    parser = _Forms()
+    parser.feed(page)
+    return parser.found
+
+
 class Page:
     """An answer, as a person would see it."""
 
@@ -60,9 +67,7 @@ class Page:
     @property
     def form(self) -> Form:
         """The first form of the page; its action is a whole URL."""
-        parser = _Forms()
-        parser.feed(self.text)
-        form = parser.found[0]
+        form = forms_of(self.text)[0]
         return Form(urljoin(self.answer.url, form.action), form.values)
 
     def json(self) -> Any:
