@@ -240,10 +240,6 @@ def _disk(verb: str) -> Iterator[None]:
     """Turn what the disk says into one of our errors."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise Missing(verb=verb, detail="NoSuchKey") from error
-    except FileExistsError as error:
-        raise AlreadyExists(verb=verb) from error
     except OSError as error:
         log.warning("%s in the store's folder failed: %s", verb, error.strerror)
         raise Unavailable(verb=verb, detail=type(error).__name__, errno=error.errno) from error

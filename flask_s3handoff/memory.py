@@ -171,7 +171,7 @@ class MemoryStore:
         for key, item in found.items():
             yield replace(item.entry(key), content_type=None, sha256=None)
 
-    def url(self, key: str, **_: object) -> str:
+    def url(self, key: str, *, expires_seconds: int, kind: Kind | None = None) -> str:  # noqa: ARG002
         """Refuse: what lies in memory has no address (``capabilities.presigned_urls``)."""
         self._enter("url", key)
         raise ConfigError(f"{key!r} lies in memory, which has no addresses of its own.")

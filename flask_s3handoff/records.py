@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from .errors import Corrupt
+from .errors import AlreadyExists, Corrupt, Missing
 from .paths import random_name
 from .store import Entry, Kind
 
 READ_BYTES = 1 << 20
 MAX_NAME_BYTES = 200  # a name on disk has at most 255, and ours grows by a prefix and a suffix
+
+_FIELDS = dict.fromkeys(("key", "content_type", "disposition", "sha256", "blob"), str) | {
+    "size": int
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class Record:
     size: int
     content_type: str
     disposition: str
-    sha256: str | None
+    sha256: str
     blob: str
 
     def entry(self, written: float) -> Entry:
@@ -95,7 +99,10 @@ def new_record(key: str, kind: Kind, size: int, sha256: str) -> Record:
 
 def read_record(spot: Spot) -> tuple[Record, float]:
     """Return a key's record, and when it was written."""
-    record, written = load(spot.record_path)
+    try:
+        record, written = load(spot.record_path)
+    except FileNotFoundError as error:
+        raise Missing(detail="NoSuchKey") from error
     if record.key != spot.key:
         raise Corrupt(f"{spot.record_path} is the record of another key.")
     return record, written
@@ -105,9 +112,12 @@ def load(path: str) -> tuple[Record, float]:
     """Return the record in a file, and when it was written."""
     with open(path, "rb", opener=open_old) as file:
         try:
-            return Record(**json.load(file)), os.fstat(file.fileno()).st_mtime
-        except (ValueError, TypeError) as error:
-            raise Corrupt(f"{path} is not a record of a DirStore.") from error
+            said = json.load(file)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict) or {n: type(v) for n, v in said.items()} != _FIELDS:
+            raise Corrupt(f"{path} is not a record of a DirStore.")
+        return Record(**said), os.fstat(file.fileno()).st_mtime
 
 
 def record_paths(folder: str) -> Iterator[str]:
@@ -132,13 +142,15 @@ def publish(spot: Spot, record: Record, *, overwrite: bool) -> None:
             _replace(spot, new)
         else:
             os.link(new, spot.record_path)
+    except FileExistsError as error:
+        raise AlreadyExists from error
     finally:
         remove(new)
 
 
 def _replace(spot: Spot, new: str) -> None:
     old = None
-    with contextlib.suppress(FileNotFoundError, Corrupt):
+    with contextlib.suppress(Missing, Corrupt):
         record, _ = read_record(spot)
         old = spot.path_of(record.blob)
     os.replace(new, spot.record_path)

@@ -46,13 +46,13 @@ class Clients:
         self._endpoint_url = endpoint_url
         self._deadline_seconds = deadline_seconds
         self._factory = factory
-        self._own = _Own()
+        self._own = _Own(os.getpid())
 
     def get(self, region: str | None, *, dotted: bool = False) -> Any:
         """Return this process's client for a region, and for buckets with a dot in their name."""
         own = self._own
         if own.pid != os.getpid():
-            own = self._own = _Own()
+            own = self._own = _Own(os.getpid())
         if (region, dotted) not in own.clients:
             with own.lock:
                 if (region, dotted) not in own.clients:
@@ -61,7 +61,7 @@ class Clients:
 
     def forget(self) -> None:
         """Start afresh, so that the SDK's chain is asked for credentials again (F5)."""
-        self._own = _Own()
+        self._own = _Own(os.getpid())
 
     def _make(self, own: _Own, region: str | None, *, dotted: bool) -> Any:
         if own.factory is None:
@@ -80,7 +80,7 @@ class Clients:
 class _Own:
     """What belongs to one process."""
 
-    pid: int = field(default_factory=os.getpid)
+    pid: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     clients: dict[tuple[str | None, bool], Any] = field(default_factory=dict)
     factory: ClientFactory | None = None

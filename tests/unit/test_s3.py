@@ -51,6 +51,7 @@ def server() -> Iterator[ScriptedS3]:
     with pytest.MonkeyPatch.context() as patch, ScriptedS3().running() as running:
         patch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
         patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setattr(running, "factory", boto3.session.Session().client, raising=False)
         yield running
 
 
@@ -61,8 +62,15 @@ def store(server: ScriptedS3) -> S3Store:
 
 
 def make(server: ScriptedS3, **options: Any) -> S3Store:
-    given = {"bucket": "staging", "region": "eu-west-1", "deadline_seconds": 2.0}
-    return S3Store(**{**given, "endpoint_url": server.url, **options})
+    """A store of that server; all share one session, which takes long to make."""
+    given = {
+        "bucket": "staging",
+        "region": "eu-west-1",
+        "endpoint_url": server.url,
+        "deadline_seconds": 2.0,
+        "client_factory": getattr(server, "factory", None),
+    }
+    return S3Store(**{**given, **options})
 
 
 def put(store: S3Store, key: str = KEY, data: bytes = b"picture", **options: Any) -> None:
@@ -412,7 +420,7 @@ class TestErrors:
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         with pytest.raises(Unavailable) as raised:
-            put(make(server))
+            put(make(server, client_factory=None))
         assert raised.value.facts["detail"] == "NoCredentialsError"
 
     def test_the_log_has_the_code_and_no_secret(
