@@ -52,7 +52,7 @@ class S3Store:
         capabilities: Capabilities | None = None,
         client_factory: ClientFactory | None = None,
     ) -> None:
-        self._capabilities = capabilities or (UNKNOWN_ENDPOINT if endpoint_url else AWS)
+        self._capabilities = capabilities
         self._deadline_seconds = deadline_seconds
         self._encryption = _encryption(sse, kms_key_id)
         clients = Clients(
@@ -60,7 +60,7 @@ class S3Store:
         )
         default = Bucket(name=bucket, clients=clients, region=region, owner=owner)
         self._buckets = [*_longest_first(places, default), default]
-        if any(place.acl for place in places) and not self._capabilities.acls:
+        if capabilities and not capabilities.acls and any(place.acl for place in places):
             raise ConfigError(
                 "S3HANDOFF_PLACES names an 'acl', which this endpoint drops silently."
             )
@@ -86,7 +86,9 @@ class S3Store:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this endpoint does: as declared, and as it has answered since."""
+        """What this endpoint does: as declared, else by its name, and as it has answered since."""
+        if self._capabilities is None:
+            self._capabilities = AWS if self._buckets[-1].is_amazon() else UNKNOWN_ENDPOINT
         return self._capabilities
 
     def put(
@@ -105,7 +107,7 @@ class S3Store:
         the look and the PUT is overwritten.
         """
         bucket = self._bucket_of(key)
-        once = self._once(key, self._capabilities.conditional_put) if if_absent else {}
+        once = self._once(key, self.capabilities.conditional_put) if if_absent else {}
         try:
             bucket.ask(
                 "put_object",
@@ -226,7 +228,7 @@ class S3Store:
     def _copy(self, source: str, key: str, kind: Kind, sha256: str, once: dict[str, str]) -> None:
         origin, bucket = self._bucket_of(source), self._bucket_of(key)
         owner = {"ExpectedSourceBucketOwner": origin.owner} if origin.owner else {}
-        checked = {"ChecksumAlgorithm": "SHA256"} if self._capabilities.checksums else {}
+        checked = {"ChecksumAlgorithm": "SHA256"} if self.capabilities.checksums else {}
         answer = bucket.ask(
             "copy_object",
             Key=key,
@@ -243,15 +245,15 @@ class S3Store:
             raise Corrupt("The store copied other bytes than were signed.")
 
     def _once_copied(self, key: str) -> dict[str, str]:
-        able = self._capabilities.conditional_copy
+        able = self.capabilities.conditional_copy
         return self._once(key, able and self._bucket_of(key).knows("CopyObject", "IfNoneMatch"))
 
     def _lacks_conditional_copy(self, error: Unavailable) -> bool:
         """Tell whether the endpoint has just said so, and remember it (P9)."""
-        if not self._capabilities.conditional_copy or error.facts["detail"] not in _NOT_IMPLEMENTED:
+        if not self.capabilities.conditional_copy or error.facts["detail"] not in _NOT_IMPLEMENTED:
             return False
         log.warning("This endpoint copies without conditions: from now on we look before a copy")
-        self._capabilities = replace(self._capabilities, conditional_copy=False)
+        self._capabilities = replace(self.capabilities, conditional_copy=False)
         return True
 
     def _once(self, key: str, conditional: bool) -> dict[str, str]:

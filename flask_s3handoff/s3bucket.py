@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from .errors import Corrupt, HandoffError, Missing, Unavailable
-from .s3client import Clients, translated
+from .s3client import Clients, is_amazon, translated
 from .store import Content, Entry
 
 log = logging.getLogger("flask_s3handoff")
@@ -54,6 +54,11 @@ class Bucket:
                 self._raise_unless_worth_another(error)
             time.sleep(pause)
         return self._ask_once(verb, params)
+
+    def is_amazon(self) -> bool:
+        """Tell whether Amazon is asked, which contacts nobody."""
+        with translated("client", self.name):
+            return is_amazon(self.client)
 
     def knows(self, operation: str, parameter: str) -> bool:
         """Tell whether this release of the SDK knows a parameter: boto3 1.36 knows fewer."""

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import (
     AlreadyExists,
@@ -66,14 +68,15 @@ class Clients:
     def _make(self, own: _Own, region: str | None, *, dotted: bool) -> Any:
         if own.factory is None:
             own.factory = self._factory or _new_session().client
-        client = own.factory(
-            "s3",
-            region_name=region,
-            endpoint_url=self._endpoint_url,
-            config=_tuned(self._deadline_seconds, _addressing(self._endpoint_url, dotted=dotted)),
-        )
+        make = partial(own.factory, "s3", region_name=region, endpoint_url=self._endpoint_url)
+        client = make(config=self._config(self._endpoint_url, dotted=dotted))
+        if not self._endpoint_url and not is_amazon(client):
+            client = make(config=self._config(client.meta.endpoint_url, dotted=dotted))
         client.meta.events.register_last("before-call.s3", _without_expect)
         return client
+
+    def _config(self, endpoint_url: str | None, *, dotted: bool) -> Any:
+        return _tuned(self._deadline_seconds, _addressing(endpoint_url, dotted=dotted))
 
 
 @dataclass(eq=False)
@@ -92,11 +95,17 @@ def _new_session() -> Any:
     return boto3.session.Session()
 
 
-def _addressing(endpoint_url: str | None, *, dotted: bool) -> dict[str, Any]:
-    """Return how a bucket is named in addresses, so that presigned ones go to its own region (P13).
+def is_amazon(client: Any) -> bool:
+    """Tell whether this client asks Amazon; ``AWS_ENDPOINT_URL`` may say otherwise, too."""
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"))
 
-    Elsewhere only the path is sure to work. At Amazon a name with a dot breaks TLS unless it stands
-    in the path, and then only the dual-stack name of a region is signed.
+
+def _addressing(endpoint_url: str | None, *, dotted: bool) -> dict[str, Any]:
+    """Return how the bucket is told, so that presigned URLs go to its own region (P13).
+
+    Elsewhere than at Amazon the path is the one way that is sure to work. At Amazon a name with a
+    dot breaks TLS unless it stands in the path, and then only dual-stack names have a region.
     """
     if endpoint_url:
         return {"addressing_style": "path"}
@@ -158,53 +167,44 @@ def translated(verb: str, key: str) -> Iterator[None]:
         raise _translation(error, verb, key) from error
 
 
-_MISSING = ("NoSuchKey", "NotFound", "404")
-_CORRUPT = (
-    "BadDigest",
-    "InvalidDigest",
-    "XAmzContentChecksumMismatch",
-    "XAmzContentSHA256Mismatch",
-    "InvalidRange",
-)
-_EXISTS = ("PreconditionFailed", "412")
+_HINTS = {
+    "AccessControlListNotSupported": "This bucket has ACLs switched off: take 'acl' out of"
+    " S3HANDOFF_PLACES, and open public files by a bucket policy or a CDN.",
+    "NoRegionError": "S3HANDOFF_REGION is missing: name the region of the bucket.",
+    "InvalidRegionError": "S3HANDOFF_REGION is not the name of a region.",
+    "EntityTooLarge": "One request stores or copies at most 5 GiB.",
+    "KeyTooLongError": "A segment of this key is too long for this store.",
+}
+_ERRORS: dict[str, type[HandoffError]] = {
+    **dict.fromkeys(("NoSuchKey", "NotFound", "404"), Missing),
+    **dict.fromkeys(("PreconditionFailed", "412"), AlreadyExists),
+    **dict.fromkeys(("BadDigest", "InvalidDigest", "InvalidRange"), Corrupt),
+    **dict.fromkeys(("XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"), Corrupt),
+    **dict.fromkeys(("NoRegionError", "InvalidRegionError"), ConfigError),
+    "AccessControlListNotSupported": ConfigError,
+    "EntityTooLarge": TooLarge,
+    "KeyTooLongError": InvalidKey,
+}
 _DENIED = ("AccessDenied", "Forbidden", "403")
 _READS = ("get_object", "head_object")
-_SETTINGS = {
-    "AccessControlListNotSupported": "this bucket has ACLs switched off: take 'acl' out of"
-    " S3HANDOFF_PLACES and give public files by a bucket policy or a CDN.",
-    "NoRegionError": "set S3HANDOFF_REGION to the region of the bucket.",
-    "InvalidRegionError": "S3HANDOFF_REGION is not the name of a region.",
-}
+_EVERYDAY = ("NoSuchKey", "NotFound", "404", "PreconditionFailed", "412", "NoSuchUpload")
 
 
 def _translation(error: Exception, verb: str, key: str) -> HandoffError:
     answer = _Answer.of(error)
-    facts: dict[str, Any] = {
-        "verb": verb,
-        "detail": answer.code,
-        "status": answer.status,
-        "retries": answer.retries,
-    }
-    if answer.code in _MISSING:
-        return Missing(**facts)
-    if answer.code in _EXISTS:
-        return AlreadyExists(**facts)
-    if answer.code == "KeyTooLongError":
-        return InvalidKey("This key has a segment that is too long for this store.", **facts)
-    if answer.code != "NoSuchUpload":  # an upload that was aborted or completed before
+    if answer.code not in _EVERYDAY:
         log.warning("%s of %s failed: %s (%s)", verb, key, answer.code, answer)
+    ours = _ERRORS.get(answer.code, Unavailable)
     if answer.code in _DENIED and verb in _READS:
-        log.warning(
-            "Without s3:ListBucket a key that is gone is %s, too; taken as gone", answer.code
-        )
-        return Missing(**facts)
-    if answer.code in _CORRUPT:
-        return Corrupt(**facts)
-    if answer.code in _SETTINGS:
-        return ConfigError(f"{verb} of {key}: {_SETTINGS[answer.code]}", **facts)
-    if answer.code == "EntityTooLarge" or "maximum allowable size" in answer.message:
-        return TooLarge("One request stores or copies at most 5 GiB.", **facts)
-    return Unavailable(**facts)
+        log.warning("It is taken as gone: without s3:ListBucket a key that is gone is denied (F6)")
+        ours = Missing
+    return ours(
+        _HINTS.get(answer.code),
+        verb=verb,
+        detail=answer.code,
+        status=answer.status,
+        retries=answer.retries,
+    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,6 @@ class _Answer:
     code: str
     status: int | None = None
     request_id: str | None = None
-    message: str = ""
     retries: int = 0
 
     @classmethod
@@ -223,12 +222,11 @@ class _Answer:
         if not isinstance(response, dict):
             return cls(type(error).__name__)
         said, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        code = str(said.get("Code") or meta.get("HTTPStatusCode"))
+        if "maximum allowable size" in str(said.get("Message")):  # of a copy; an InvalidRequest
+            code = "EntityTooLarge"
         return cls(
-            code=str(said.get("Code") or meta.get("HTTPStatusCode")),
-            status=meta.get("HTTPStatusCode"),
-            request_id=meta.get("RequestId"),
-            message=str(said.get("Message")),
-            retries=meta.get("RetryAttempts", 0),
+            code, meta.get("HTTPStatusCode"), meta.get("RequestId"), meta.get("RetryAttempts", 0)
         )
 
     def __str__(self) -> str:

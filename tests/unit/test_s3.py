@@ -350,6 +350,7 @@ class TestErrors:
             (400, "AccessControlListNotSupported", ConfigError),  # P1
             (400, "KeyTooLongError", InvalidKey),
             (400, "EntityTooLarge", TooLarge),
+            (400, "InvalidRequest", Unavailable),
             (403, "AccessDenied", Unavailable),
             (404, "NoSuchBucket", Unavailable),
             (409, "ConditionalRequestConflict", Unavailable),  # F14
@@ -484,6 +485,22 @@ class TestAgain:
         assert [asked.body for asked in server.asked] == [b"picture"] * 2
         assert len(made) == 2
 
+    def test_a_body_that_is_taken_too_slowly(self, server: ScriptedS3) -> None:
+        """Time is counted over the whole body, not from byte to byte (F4)."""
+
+        class Slow(io.BytesIO):
+            def read(self, _: int | None = -1, /) -> bytes:
+                threading.Event().wait(0.05)
+                return super().read(1)
+
+        server.will(Answer())
+        before = time.monotonic()
+        with pytest.raises(Unavailable):
+            make(server, deadline_seconds=0.3).put(
+                KEY, Slow(bytes(10_000)), size=10_000, sha256="00" * 32, kind=PICTURE
+            )
+        assert time.monotonic() - before < 2
+
     def test_our_own_object_is_not_in_our_way(self, server: ScriptedS3) -> None:
         """The first answer was lost, the next attempt finds the key taken, by us."""
         digest = hashlib.sha256(b"picture").hexdigest()
@@ -522,6 +539,21 @@ class TestCopying:
         copy(make(server))
         assert server.methods() == ["HEAD", "PUT"]
         assert "if-none-match" not in server.asked[1].headers
+
+    def test_an_endpoint_from_the_environment_is_unknown_too(
+        self, server: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`AWS_ENDPOINT_URL` is part of the SDK's chain: path style there, and nothing assumed."""
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        store = make(server, endpoint_url=None, client_factory=None)
+        server.will(Answer(404), COPIED)
+        copy(store)
+        assert [a.path for a in server.asked] == ["/staging/users/1/leo.jpg"] * 2
+        assert server.methods() == ["HEAD", "PUT"]
+
+    def test_amazon_is_known(self) -> None:
+        """All of it is documented there, and nobody is asked to find out."""
+        assert S3Store(bucket="acme-uploads", region="eu-west-1").capabilities == AWS
 
     def test_what_may_not_be_seen_is_not_overwritten(self, server: ScriptedS3) -> None:
         """A 403 says nothing about what is there, so nothing is copied."""

@@ -34,6 +34,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.meta = self.events = self
+        self.endpoint_url = "https://s3.eu-west-1.amazonaws.com"
         self.hooks: list[str] = []
 
     def register_last(self, event: str, _: Any) -> None:
