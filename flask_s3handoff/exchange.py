@@ -288,6 +288,7 @@ class Exchange:
                 with self._patience.spend(claim.size) as until:
                     pending.wait(until)
             except HandoffError as error:
+                self._keep(file).ended = True  # told now; the answer to it is not held up again
                 raise error.about(field=claim.field, filename=claim.filename) from error
 
     def token(self, files: Sequence[HandoffFile]) -> str:

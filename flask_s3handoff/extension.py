@@ -113,6 +113,8 @@ class S3Handoff:
 
     def restore(self, token: str) -> Files:
         """Return the files of a token that a client gave back; ``Forged`` if it is not ours."""
+        if not current_handoff().config.enabled:
+            return []
         exchange = current_exchange()
         refused = len(exchange.errors)
         files = exchange.admit_tokens([token])

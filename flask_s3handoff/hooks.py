@@ -65,7 +65,10 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
-    if current_state(app).handoff.config.store != "s3":
+    config = current_state(app).handoff.config
+    if config.mirror == "before_view":
+        app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
+    if config.store != "s3":
         app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
 
 
@@ -139,6 +142,18 @@ def _with_our_request(app: Flask) -> Callable[..., Any]:
         return original(environ)
 
     return request_context
+
+
+def _parsing_first(app: Flask) -> Callable[..., Any]:
+    """Store what an upload brings before its view runs (``S3HANDOFF_MIRROR="before_view"``)."""
+    original: Callable[..., Any] = app.dispatch_request
+
+    def dispatch_request(*arguments: Any) -> Any:  # Flask 3.2 passes its context
+        if request.mimetype == _FORM_TYPES[1] and request.url_rule and _acts_here():
+            _ = request.files
+        return original(*arguments)
+
+    return dispatch_request
 
 
 @functools.cache
