@@ -334,7 +334,11 @@ def _tokens_in_unread_body() -> list[str]:
         return []
     this = cast(Any, request)._get_current_object()  # super() takes no proxy
     parser = super(_HandoffRequest, this).make_form_data_parser()
-    return tokens_of(parser, request.stream, request.mimetype, size, request.mimetype_params)
+    try:
+        stream = request.stream
+    except HTTPException:  # over MAX_CONTENT_LENGTH: the answer has said so, or does not mind
+        return []
+    return tokens_of(parser, stream, request.mimetype, size, request.mimetype_params)
 
 
 def _serve_link(link: str) -> Response:

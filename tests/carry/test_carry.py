@@ -739,6 +739,21 @@ def test_servers_whose_clocks_differ_by_less_than_a_minute(seconds: int) -> None
         assert line_of(LEO) in browser.submit(seen).text
 
 
+def test_a_file_from_the_future_is_refused() -> None:
+    """Two minutes are more than clocks may differ (B30)."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/show", lambda: page(" ".join(e.code for e in handoff.errors), form("/show")))
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/show", [("avatar", LEO)])
+        at(fleet, -121)
+        seen = browser.submit(seen)
+        assert "forged" in seen.text
+        assert not seen.tokens
+
+
 def test_an_error_page_of_the_app_can_say_what_to_do() -> None:
     """``errorhandler(HandoffError)`` sees field, file name and reason, and may redirect."""
     def build(app: Flask, handoff: S3Handoff) -> None:
