@@ -42,10 +42,9 @@ class Pool:
         return self._by_pid[pid]
 
     def close(self) -> None:
-        """Wait for what was submitted and end the threads; the next ``submit`` makes new ones."""
-        mine = self._by_pid.pop(os.getpid(), None)
-        if mine is not None:
-            mine.shutdown(wait=True)
+        """Wait until nothing is under way, and end the threads; ``submit`` makes new ones."""
+        while mine := self._by_pid.pop(os.getpid(), None):
+            mine.shutdown(wait=True)  # what ends now may have more to do, in a pool made anew
 
 
 def result_of(future: Future[T], *, until: float) -> T:

@@ -192,16 +192,22 @@ class Upload:
             return self._parts
 
     def _conclude(self) -> None:
-        failure, whole = self._failure, self._whole
+        failure = self._failure or self._completed()
         try:
-            if failure is None and whole is not None:
+            if failure is not None and self._parts is not None:
+                self._parts.abort()
+        finally:
+            self._draft.close()
+            if failure is None:
+                self.outcome.set_result(None)
+            else:
+                self.outcome.set_exception(failure)
+
+    def _completed(self) -> BaseException | None:
+        whole = self._whole
+        try:
+            if whole is not None:
                 self._begun().complete(size=whole.size, sha256=whole.sha256)
         except BaseException as error:  # noqa: BLE001 - as above
-            failure = error
-        if failure is not None and self._parts is not None:
-            self._parts.abort()
-        self._draft.close()
-        if failure is None:
-            self.outcome.set_result(None)
-        else:
-            self.outcome.set_exception(failure)
+            return error
+        return None
