@@ -46,9 +46,7 @@ class Sink(Protocol):
 class Receive(Protocol):
     """Opens the sink of a part; ``content_length`` is what the body still holds, at most."""
 
-    def __call__(
-        self, filename: str, content_type: str, *, content_length: int | None
-    ) -> Sink: ...
+    def __call__(self, filename: str, content_type: str, *, content_length: int | None) -> Sink: ...
 
 
 @dataclass

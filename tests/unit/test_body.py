@@ -70,9 +70,7 @@ class Sinks:
     opened: list[Sink] = field(default_factory=list)
     prepare: Callable[[Sink], None] = lambda _sink: None
 
-    def __call__(
-        self, filename: str, content_type: str, *, content_length: int | None
-    ) -> Sink:
+    def __call__(self, filename: str, content_type: str, *, content_length: int | None) -> Sink:
         sink = Sink(filename, content_type, content_length)
         self.prepare(sink)
         self.opened.append(sink)
@@ -111,9 +109,7 @@ def part(name: str | None, body: bytes, filename: str | None = None, headers: st
 
 def parser() -> FormDataParser:
     """Make a parser with the limits that Flask 3.1 sets."""
-    return FormDataParser(
-        max_form_memory_size=500_000, max_form_parts=1000, cls=ImmutableMultiDict
-    )
+    return FormDataParser(max_form_memory_size=500_000, max_form_parts=1000, cls=ImmutableMultiDict)
 
 
 def read(
@@ -467,9 +463,7 @@ def test_b23c_any_bytes_survive_any_cuts(data: bytes, cuts: list[int], size: int
     places = sorted({0, len(body), *(min(cut, len(body)) for cut in cuts)})
     line = Trickle(*(body[a:b] for a, b in itertools.pairwise(places)))
     steady = _Steady(cast(IO[bytes], line), "B")
-    form, files = MultiPartParser(buffer_size=size).parse(
-        cast(IO[bytes], steady), b"B", len(body)
-    )
+    form, files = MultiPartParser(buffer_size=size).parse(cast(IO[bytes], steady), b"B", len(body))
     assert files["a"].read() == data
     assert form["b"].encode() == data
     files["a"].close()

@@ -210,6 +210,7 @@ def test_f36_a_disk_without_locks_lets_everybody_go(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where `flock` is not known, two fetches do no harm, and a request must not fail for it."""
+
     def unknown(*_args: object) -> None:
         raise OSError(38, "Function not implemented")
 

@@ -618,8 +618,7 @@ def test_t21_sixteen_threads_on_a_cold_file_are_one_get(
     store.hanging.add("fetch")
     found: list[tuple[str, str]] = []
     threads = [
-        threading.Thread(target=lambda: found.append(server.rehydrate(revision)))
-        for _ in range(16)
+        threading.Thread(target=lambda: found.append(server.rehydrate(revision))) for _ in range(16)
     ]
     for thread in threads:
         thread.start()
@@ -754,7 +753,9 @@ def test_rule_10_a_fetch_that_hangs_holds_nobody(
 ) -> None:
     """Who fetches and who waits for it both go on in time; what comes late is kept."""
     store.hanging.add("fetch")
-    waiter = threading.Thread(target=lambda: refused_in_time(lambda: server.rehydrate(revision, 0.15)))
+    waiter = threading.Thread(
+        target=lambda: refused_in_time(lambda: server.rehydrate(revision, 0.15))
+    )
     waiter.start()
     refused_in_time(lambda: server.rehydrate(revision, 0.15))
     waiter.join(SECONDS)
@@ -799,9 +800,7 @@ def test_rule_8_the_store_is_made_when_it_is_needed(tmp_path: Path) -> None:
         return cast(Store, made[-1])
 
     workdir = WorkDir(str(tmp_path / "s3handoff"), max_bytes=1 << 30, max_age_seconds=9)
-    mirror = Mirror(
-        make, workdir, prefix="h/", deadline_seconds=9, max_file_size_bytes=None
-    )
+    mirror = Mirror(make, workdir, prefix="h/", deadline_seconds=9, max_file_size_bytes=None)
     inflow = mirror.receive("a", "", content_length=None)
     inflow.write(b"x")
     inflow.abort()
