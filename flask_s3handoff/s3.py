@@ -111,13 +111,13 @@ class S3Store:
         try:
             bucket.ask(
                 "put_object",
+                once,
                 Key=key,
                 Body=Timed(body, size, self._deadline_seconds),
                 ContentLength=size,
                 ChecksumSHA256=_base64(sha256),
                 Metadata={"sha256": sha256},
                 **self._stored(bucket, kind),
-                **once,
             )
         except AlreadyExists as error:
             # Was the first answer lost, and did the next attempt meet the first one's object?
@@ -165,7 +165,8 @@ class S3Store:
         look first: a writer between the look and the copy is overwritten (docs/decisions/0010).
         """
         try:
-            self._copy(source, key, kind, sha256, {} if overwrite else self._once_copied(key))
+            once = {} if overwrite else self._once(key, self.capabilities.conditional_copy)
+            self._copy(source, key, kind, sha256, once)
         except AlreadyExists:
             if self.stat(key).sha256 != sha256:
                 raise
@@ -231,6 +232,7 @@ class S3Store:
         checked = {"ChecksumAlgorithm": "SHA256"} if self.capabilities.checksums else {}
         answer = bucket.ask(
             "copy_object",
+            once,
             Key=key,
             CopySource={"Bucket": origin.name, "Key": source},
             MetadataDirective="REPLACE",
@@ -238,15 +240,10 @@ class S3Store:
             **self._stored(bucket, kind),
             **owner,
             **checked,
-            **once,
         )
         if not _is_copy(answer, sha256):
             self.delete(key)
             raise Corrupt("The store copied other bytes than were signed.")
-
-    def _once_copied(self, key: str) -> dict[str, str]:
-        able = self.capabilities.conditional_copy
-        return self._once(key, able and self._bucket_of(key).knows("CopyObject", "IfNoneMatch"))
 
     def _lacks_conditional_copy(self, error: Unavailable) -> bool:
         """Tell whether the endpoint has just said so, and remember it (P9)."""
@@ -257,9 +254,9 @@ class S3Store:
         return True
 
     def _once(self, key: str, conditional: bool) -> dict[str, str]:
-        """Return the condition that the key is free, or look whether it is."""
+        """Return the header by which the key must be free, or look whether it is."""
         if conditional:
-            return {"IfNoneMatch": "*"}
+            return {"If-None-Match": "*"}
         try:
             self.stat(key)
         except Missing as missing:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from .errors import Corrupt, HandoffError, Missing, Unavailable
-from .s3client import Clients, is_amazon, translated
+from .s3client import NO_HEADERS, Clients, is_amazon, sending, translated
 from .store import Content, Entry
 
 log = logging.getLogger("flask_s3handoff")
@@ -40,7 +41,7 @@ class Bucket:
         """The SDK's client for this bucket, in this process."""
         return self.clients.get(self.region, dotted="." in self.name)
 
-    def ask(self, verb: str, **params: Any) -> Any:
+    def ask(self, verb: str, headers: Mapping[str, str] = NO_HEADERS, /, **params: Any) -> Any:
         """Ask once, and again after a conflict with another writer (F14) or with new credentials.
 
         The owner is named each time: a bucket that somebody else has by now refuses (T28, P6).
@@ -49,27 +50,21 @@ class Bucket:
             params["ExpectedBucketOwner"] = self.owner
         for pause in _PAUSES_SECONDS:
             try:
-                return self._ask_once(verb, params)
+                return self._ask_once(verb, headers, params)
             except Unavailable as error:
                 self._raise_unless_worth_another(error)
             time.sleep(pause)
-        return self._ask_once(verb, params)
+        return self._ask_once(verb, headers, params)
 
     def is_amazon(self) -> bool:
         """Tell whether Amazon is asked, which contacts nobody."""
         with translated("client", self.name):
             return is_amazon(self.client)
 
-    def knows(self, operation: str, parameter: str) -> bool:
-        """Tell whether this release of the SDK knows a parameter: boto3 1.36 knows fewer."""
-        with translated(operation, parameter):
-            model = self.client.meta.service_model.operation_model(operation)
-            return parameter in model.input_shape.members
-
-    def _ask_once(self, verb: str, params: dict[str, Any]) -> Any:
+    def _ask_once(self, verb: str, headers: Mapping[str, str], params: dict[str, Any]) -> Any:
         if "Body" in params:
             params["Body"].seek(0)
-        with translated(verb, params.get("Key") or params["Prefix"]):
+        with translated(verb, params.get("Key") or params["Prefix"]), sending(headers):
             return getattr(self.client, verb)(Bucket=self.name, **params)
 
     def _raise_unless_worth_another(self, error: Unavailable) -> None:
