@@ -1,0 +1,108 @@
+"""HTML in → HTML out: which forms of a page are ours, and the bytes that are added to them.
+
+Two mistakes are possible, and they do not weigh the same. A form that is missed costs one more
+upload; a form that is wrongly taken gives the token to somebody else, or breaks a page. So every
+doubt is a no, and ``{{ s3handoff.fields() }}`` remains as the explicit way (threats 4).
+
+Bytes are only added: taking them out again gives the app's page, byte for byte (rule 6).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urljoin
+
+from .formreader import FileInput, FormElement, read_forms
+from .htmlscan import is_readable
+from .origins import is_own_url
+from .paths import TOKEN_FIELD
+
+__all__ = [
+    "MAX_PAGE_BYTES",
+    "REQUIRED_MARK",
+    "FileInput",
+    "Form",
+    "eligible_forms",
+    "hidden_input",
+    "is_own_url",
+    "splice",
+]
+
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+REQUIRED_MARK = b"data-s3handoff-"  # put before the word `required` (H64)
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+_FORM = re.compile(rb"<[fF][oO][rR][mM][\t\n\f\r />]")
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that goes by POST to our own origin, whichever of its buttons is pressed.
+
+    ``insert_at`` is the offset right after its start tag; ``action`` its address relative to the
+    page (None: the page itself); ``marked`` its ``data-s3handoff``, which may say ``"off"``;
+    ``has_token`` tells that it holds an input of ours already (H63).
+    """
+
+    insert_at: int
+    action: str | None = None
+    marked: str | None = None
+    file_inputs: tuple[FileInput, ...] = ()
+    has_token: bool = False
+
+
+def eligible_forms(
+    page: bytes, *, charset: str | None, trusted_origins: Collection[str] = ()
+) -> list[Form]:
+    """Find the forms of a whole page that may carry a token; ``charset`` is its Content-Type's.
+
+    Forms that are marked ``"off"`` or have a token already are returned too: the caller skips them.
+
+    >>> [form.action for form in eligible_forms(b"<form method=post action=/save>", charset=None)]
+    ['/save']
+    """
+    if len(page) > MAX_PAGE_BYTES or not _FORM.search(page) or not is_readable(page, charset):
+        return []
+    found = read_forms(page, partial(is_own_url, trusted_origins=trusted_origins))
+    return [_form(element, found.base) for element in found.accepted()]
+
+
+def _form(element: FormElement, base: str | None) -> Form:
+    action, controls = element.action, element.controls
+    return Form(
+        insert_at=element.insert_at,
+        action=urljoin(base, action) if base and action is not None else action,
+        marked=element.marked,
+        file_inputs=tuple(controls.file_inputs),
+        has_token=controls.have_token,
+    )
+
+
+def hidden_input(token: str) -> bytes:
+    """Return the input that carries this token; no character of it can end the attribute.
+
+    >>> hidden_input("abc")
+    b'<input type="hidden" name="_s3handoff" value="abc" autocomplete="off">'
+    """
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("a token consists of A-Z a-z 0-9 . _ ~ - only")
+    tag = f'<input type="hidden" name="{TOKEN_FIELD}" value="{token}" autocomplete="off">'
+    return tag.encode()
+
+
+def splice(page: bytes, additions: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the page with bytes added at these offsets; nothing is taken away.
+
+    >>> splice(b"ac", [(1, b"b"), (2, b"d")])
+    b'abcd'
+    """
+    pieces, done = [], 0
+    for at, added in sorted(additions, key=lambda addition: addition[0]):
+        if not 0 <= at <= len(page):
+            raise ValueError(f"offset {at} is outside of a page of {len(page)} bytes")
+        pieces += [page[done:at], added]
+        done = at
+    return b"".join([*pieces, page[done:]])
