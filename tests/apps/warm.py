@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from typing import cast
 
@@ -13,18 +15,24 @@ from tests.apps import avatar
 
 OBJECTS = 16
 BYTES = 20_000
+CONNECTIONS = 8
 
 
 def create_app() -> Flask:
     """Return the app after it has used its clients, its threads and its work folder."""
     app = avatar.create_app()
     app.add_url_rule("/object/<int:number>", view_func=read)
-    with app.app_context():
-        for number in range(OBJECTS):
-            _handoff(app).put(content(number), _key(number))
-        read(0)
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        list(threads.map(partial(_put_and_read, app), range(OBJECTS)))
     _upload(app)
     return app
+
+
+def _put_and_read(app: Flask, number: int) -> None:
+    """Leave an idle connection behind: the more of them there are, the more go wrong."""
+    with app.app_context():
+        _handoff(app).put(content(number), _key(number))
+        read(number)
 
 
 def read(number: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -64,8 +65,9 @@ class CountingProxy:
     ...     assert proxy.counts() == {"GET": 1}
     """
 
-    def __init__(self, upstream: S3Server) -> None:
-        """Bind a port; `start` accepts connections."""
+    def __init__(self, upstream: S3Server, *, latency_seconds: float = 0.0) -> None:
+        """Bind a port; `start` accepts connections. Each request is held for the latency."""
+        self._latency_seconds = latency_seconds
         self._target = urlsplit(upstream.url).port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
@@ -162,15 +164,16 @@ class CountingProxy:
                 request = parse(head)
                 with self._lock:
                     self._seen.append(request)
+                time.sleep(self._latency_seconds)
                 server.sendall(head)
                 for block in _body(incoming, request.headers):
                     server.sendall(block)
 
 
 @contextlib.contextmanager
-def counting_proxy(server: S3Server) -> Iterator[CountingProxy]:
+def counting_proxy(server: S3Server, *, latency_seconds: float = 0.0) -> Iterator[CountingProxy]:
     """Put a counting proxy before a server; `proxy.server` is the server as seen through it."""
-    proxy = CountingProxy(server)
+    proxy = CountingProxy(server, latency_seconds=latency_seconds)
     proxy.start()
     try:
         yield proxy
