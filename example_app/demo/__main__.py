@@ -103,7 +103,7 @@ def _start_servers(
 
 
 def _environment(label: str, folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return what one server is told: the common settings, and a folder that no other server has."""
+    """Return what one server is told: the common settings, and a folder of its own."""
     own = {"LABEL": label, "S3HANDOFF_WORK_DIR": str(folder / "work")}
     return {f"FLASK_{name}": json.dumps(value) for name, value in {**settings, **own}.items()}
 

@@ -104,7 +104,10 @@ class _Connection(socketserver.BaseRequestHandler):
 
 
 def _pass_on(source: socket.socket, target: socket.socket, start: bytes = b"") -> int:
-    """Copy until the source ends; when the target is gone, read on, so that nobody is cut off."""
+    """Copy until the source ends, and say how much; when the target is gone, read on.
+
+    A source that had nothing to say leaves the target open for whoever has.
+    """
     passed, target_is_there = 0, True
     with contextlib.suppress(OSError):
         chunk = start or source.recv(CHUNK_BYTES)
@@ -113,8 +116,9 @@ def _pass_on(source: socket.socket, target: socket.socket, start: bytes = b"") -
                 target_is_there = _send(target, chunk)
             passed += len(chunk)
             chunk = source.recv(CHUNK_BYTES)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+    if passed:
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
     return passed
 
 
