@@ -13,26 +13,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .current import file_discarded as file_discarded
+    from .current import file_mirrored as file_mirrored
+    from .current import file_promoted as file_promoted
+    from .current import file_rehydrated as file_rehydrated
+    from .current import file_revised as file_revised
+    from .current import token_refused as token_refused
     from .errors import HandoffError as HandoffError
     from .extension import S3Handoff as S3Handoff
     from .files import HandoffFile as HandoffFile
-    from .hooks import file_discarded as file_discarded
-    from .hooks import file_mirrored as file_mirrored
-    from .hooks import file_promoted as file_promoted
-    from .hooks import file_rehydrated as file_rehydrated
-    from .hooks import file_revised as file_revised
-    from .hooks import token_refused as token_refused
 
 _HOMES = {
     "HandoffError": "errors",
     "S3Handoff": "extension",
     "HandoffFile": "files",
-    "file_discarded": "hooks",
-    "file_mirrored": "hooks",
-    "file_promoted": "hooks",
-    "file_rehydrated": "hooks",
-    "file_revised": "hooks",
-    "token_refused": "hooks",
+    "file_discarded": "current",
+    "file_mirrored": "current",
+    "file_promoted": "current",
+    "file_rehydrated": "current",
+    "file_revised": "current",
+    "token_refused": "current",
 }
 __all__ = list(_HOMES)
 

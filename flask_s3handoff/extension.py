@@ -15,20 +15,20 @@ from markupsafe import Markup
 from werkzeug.datastructures import FileStorage
 
 from .config import HandoffConfig, secret_keys
-from .errors import ConfigError, Forged
-from .files import HandoffFile
-from .forms import hidden_input
-from .handoff import Handoff, Source, StoredFile
-from .hooks import (
+from .current import (
     EXEMPT_MARK,
     EXTENSION_KEY,
     State,
     current_exchange,
     current_handoff,
-    install,
     parsed_exchange,
     send_signal,
 )
+from .errors import ConfigError, Forged
+from .files import HandoffFile
+from .forms import hidden_input
+from .handoff import Handoff, Source, StoredFile
+from .hooks import install
 from .store import Store
 from .visit import Refusal
 

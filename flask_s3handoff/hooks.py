@@ -10,11 +10,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
-from blinker import Namespace
 from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
@@ -22,41 +19,26 @@ from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import wrap_file
 
 from .body import parse, tokens_of
+from .current import (
+    EXCHANGE_KEY,
+    acts_here,
+    current_exchange,
+    current_handoff,
+    current_state,
+)
 from .errors import HandoffError
-from .exchange import Exchange
-from .handoff import Handoff
 from .leaving import closing, leave, may_carry, take_query_token
-from .paths import TOKEN_FIELD, is_below
-from .visit import LINK_ROUTE, Visit
+from .paths import TOKEN_FIELD
+from .visit import LINK_ROUTE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger("flask_s3handoff")
 
-EXTENSION_KEY = "s3handoff"
-EXCHANGE_KEY = "s3handoff"
 QUERY_TOKEN_KEY = "s3handoff.query_token"
-EXEMPT_MARK = "_s3handoff_exempt"
 MAX_UNREAD_BYTES = 32 << 20
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
-
-signals = Namespace()
-file_mirrored = signals.signal("file_mirrored")
-file_rehydrated = signals.signal("file_rehydrated")
-file_revised = signals.signal("file_revised")
-file_promoted = signals.signal("file_promoted")
-file_discarded = signals.signal("file_discarded")
-token_refused = signals.signal("token_refused")
-
-
-@dataclass
-class State:
-    """What one app has: ``app.extensions["s3handoff"]``."""
-
-    handoff: Handoff
-    principal: Callable[[], object]
-    has_warned_of_plain_http: bool = False
 
 
 def install(app: Flask) -> None:
@@ -70,34 +52,6 @@ def install(app: Flask) -> None:
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
     if config.store != "s3":
         app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
-
-
-def send_signal(app: Flask, event: str, facts: dict[str, Any]) -> None:
-    """Tell the listeners; the sender is the app, as with Flask's own signals."""
-    signals.signal(event).send(app, **facts)
-
-
-def current_state(app: Flask | None = None) -> State:
-    """Return what this app has; a ``RuntimeError`` of Flask's outside of an app context."""
-    return cast(State, (app or current_app).extensions[EXTENSION_KEY])
-
-
-def current_handoff() -> Handoff:
-    """Return the rooms of the current app."""
-    return current_state().handoff
-
-
-def current_exchange() -> Exchange:
-    """Return the story of the current request, begun if need be."""
-    if EXCHANGE_KEY not in request.environ:
-        request.environ[EXCHANGE_KEY] = current_handoff().exchange(_visit())
-    return cast(Exchange, request.environ[EXCHANGE_KEY])
-
-
-def parsed_exchange() -> Exchange:
-    """Return the story of the current request after its body has been parsed."""
-    _ = request.files
-    return current_exchange()
 
 
 def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
@@ -149,7 +103,7 @@ def _parsing_first(app: Flask) -> Callable[..., Any]:
     original: Callable[..., Any] = app.dispatch_request
 
     def dispatch_request(*arguments: Any) -> Any:  # Flask 3.2 passes its context
-        if request.mimetype == _FORM_TYPES[1] and request.url_rule and _acts_here():
+        if request.mimetype == _FORM_TYPES[1] and request.url_rule and acts_here():
             _ = request.files
         return original(*arguments)
 
@@ -184,7 +138,7 @@ class _Parser:
     ) -> Any:
         """Parse as werkzeug does; files become HandoffFiles, tokens leave the form."""
         arguments = (stream, mimetype, content_length, options)
-        if not _acts_here():
+        if not acts_here():
             stream, form, files = self._inner.parse(*arguments)
             return stream, self._without_tokens(form), files
         try:
@@ -220,47 +174,6 @@ class _Parser:
         if TOKEN_FIELD not in form:
             return form
         return self._inner.cls([(k, v) for k, v in form.items(multi=True) if k != TOKEN_FIELD])
-
-
-def _acts_here() -> bool:
-    """Tell whether we act on this request: switched on, on our paths, not in an exempt view."""
-    config = current_handoff().config
-    view = current_app.view_functions.get(request.endpoint or "")
-    return (
-        config.enabled
-        and is_below(request.path, config.paths)
-        and not getattr(view, EXEMPT_MARK, False)
-    )
-
-
-def _visit() -> Visit:
-    state = current_state()
-    _warn_of_plain_http(state)
-    secure = state.handoff.config.cookie_secure
-    return Visit(
-        method=request.method,
-        path=quote(request.root_path + request.path, safe="/:@!$&'()*+,;=~"),
-        script_root=quote(request.root_path, safe="/:@!$&'()*+,;=~"),
-        origin=request.host_url.rstrip("/"),
-        secure=request.is_secure if secure is None else secure,
-        cookies=request.cookies,
-        endpoint=request.endpoint or "a page without a view",
-        principal=lambda: _text_or_none(state.principal()),
-    )
-
-
-def _text_or_none(principal: object) -> str | None:
-    return None if principal is None else str(principal)
-
-
-def _warn_of_plain_http(state: State) -> None:
-    forwarded = request.headers.get("X-Forwarded-Proto", "")
-    if forwarded == "https" and not request.is_secure and not state.has_warned_of_plain_http:
-        state.has_warned_of_plain_http = True
-        log.warning(
-            "X-Forwarded-Proto says https, but the request looks plain: put werkzeug's ProxyFix"
-            " around the app, or set S3HANDOFF_COOKIE_SECURE=True"
-        )
 
 
 def _leaving(app: Flask) -> Callable[..., Response]:
@@ -313,7 +226,7 @@ def _left_with_error(answer: Response) -> Response:
 
 def _has_unread_tokens(response: Response) -> bool:
     """Read the tokens of a form that the view never looked at, and tell whether there are any."""
-    if "form" in vars(request) or not may_carry(request.method, response) or not _acts_here():
+    if "form" in vars(request) or not may_carry(request.method, response) or not acts_here():
         return False
     query_token = request.environ.get(QUERY_TOKEN_KEY)
     tokens = [query_token] if query_token else _tokens_in_unread_body()

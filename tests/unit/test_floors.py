@@ -30,7 +30,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["pool", "upload", "mirror", "files", "visit", "carriage", "exchange", "leaving", "handoff"],
     ],
     "faces": [
-        ["hooks", "extension"],
+        ["current", "hooks", "extension"],
         ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
     ],
 }
@@ -39,8 +39,8 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"hooks", "extension"},
-    "blinker": {"hooks"},
+    "flask": {"current", "hooks", "extension"},
+    "blinker": {"current"},
     "markupsafe": {"extension"},
 }
 ROOF = "__init__"
