@@ -19,7 +19,7 @@ from .config import HandoffConfig, Place
 from .errors import AlreadyExists, ConfigError, Corrupt, InvalidKey, Missing, Unavailable
 from .paths import check_key, check_prefix
 from .ranges import Span, fill
-from .s3bucket import Arriving, Bucket, S3Opened, Timed, Upload
+from .s3bucket import Arriving, Bucket, S3Opened, Timed, Upload, said
 from .s3client import ClientFactory, Clients, translated
 from .store import AWS, UNKNOWN_ENDPOINT, Capabilities, Content, Entry, Kind
 
@@ -129,7 +129,10 @@ class S3Store:
         bucket = self._bucket_of(key)
         begun = bucket.ask("create_multipart_upload", Key=key, **self._stored(bucket, kind))
         return Upload(
-            bucket=bucket, key=key, upload_id=begun["UploadId"], seconds=self._deadline_seconds
+            bucket=bucket,
+            key=key,
+            upload_id=said(begun, "UploadId"),
+            seconds=self._deadline_seconds,
         )
 
     def fetch(
@@ -152,7 +155,11 @@ class S3Store:
     def open(self, key: str) -> S3Opened:
         """Open the object for streaming, by one GET."""
         answer = self._bucket_of(key).ask("get_object", Key=key)
-        return S3Opened(answer["Body"], _entry(key, answer))
+        try:
+            return S3Opened(answer["Body"], _entry(key, answer), self._deadline_seconds)
+        except Unavailable:
+            answer["Body"].close()
+            raise
 
     def stat(self, key: str) -> Entry:
         """Tell about the object, by one HEAD."""
@@ -315,18 +322,18 @@ def _is_answer_to(span: Span, size: int, answer: dict[str, Any]) -> bool:
 
 def _is_copy(answer: dict[str, Any], sha256: str) -> bool:
     """Compare the digest, where the endpoint gives one of the whole object (not of its parts)."""
-    said = answer.get("CopyObjectResult", {}).get("ChecksumSHA256") or ""
-    return not said or "-" in said or said == _base64(sha256)
+    digest = answer.get("CopyObjectResult", {}).get("ChecksumSHA256") or ""
+    return not digest or "-" in digest or digest == _base64(sha256)
 
 
-def _entry(key: str, said: dict[str, Any]) -> Entry:
+def _entry(key: str, answer: dict[str, Any]) -> Entry:
     """Read a GET's, a HEAD's or a listing's answer; some servers change the case of names."""
-    metadata = {name.lower(): value for name, value in said.get("Metadata", {}).items()}
+    metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
     return Entry(
         key=key,
-        size=said["ContentLength"] if "ContentLength" in said else said["Size"],
-        last_modified=said["LastModified"].astimezone(UTC),
-        content_type=said.get("ContentType"),
+        size=said(answer, "ContentLength", "Size"),
+        last_modified=said(answer, "LastModified").astimezone(UTC),
+        content_type=answer.get("ContentType"),
         sha256=metadata.get("sha256"),
     )
 
@@ -334,5 +341,5 @@ def _entry(key: str, said: dict[str, Any]) -> Entry:
 def _ours(prefix: str, page: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for found in page.get("Contents", ()):
         with suppress(InvalidKey):
-            if check_key(found["Key"]).startswith(prefix):
+            if check_key(found.get("Key")).startswith(prefix):
                 yield found

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from .errors import Corrupt, HandoffError, Missing, Unavailable
+from .ranges import READ_BYTES
 from .s3client import NO_HEADERS, Clients, is_amazon, sending, translated
 from .store import Content, Entry
 
@@ -72,6 +73,14 @@ class Bucket:
             self.clients.forget()
         elif error.facts["detail"] not in _CONFLICTS:
             raise error
+
+
+def said(answer: dict[str, Any], *names: str) -> Any:
+    """Return what an answer says under the first of these names; one that lacks all is none."""
+    for name in names:
+        if name in answer:
+            return answer[name]
+    raise Unavailable(f"The store's answer names no {names[0]}.", detail=f"no {names[0]}")
 
 
 class Timed:
@@ -134,16 +143,27 @@ class _Unhurried:
 
 
 class S3Opened:
-    """A permanent file while it is being read."""
+    """A permanent file while it is being read; what is counted is the time that reads take."""
 
-    def __init__(self, body: Any, entry: Entry) -> None:
+    def __init__(self, body: Any, entry: Entry, seconds: float) -> None:
         self.entry = entry
-        self._body = body
+        self._body = Arriving(body)
+        self._reader = self._body.__enter__()
+        self._left = entry.size
+        self._patience = seconds + entry.size / SLOWEST_BYTES_PER_SECOND
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return at most ``size`` bytes, nothing at the end; a cut answer is ``Unavailable``."""
-        with translated("get_object", self.entry.key):  # the SDK counts, and raises at a short end
-            return bytes(self._body.read(None if size < 0 else size))
+        """Return what has arrived, at most ``size`` bytes, or all that is left."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(READ_BYTES), b""))
+        before = time.monotonic()
+        with translated("get_object", self.entry.key):
+            data = bytes(self._reader.read1(size))
+        self._patience -= time.monotonic() - before
+        self._left -= len(data)
+        if self._patience < 0 or (size and self._left and not data):
+            raise Unavailable(verb="get_object", detail="deadline" if data else "cut")
+        return data
 
     def close(self) -> None:
         """Let go of the connection; idempotent."""
@@ -175,7 +195,7 @@ class Upload:
         timed = Timed(body, size, self.seconds)
         answer = self._ask("upload_part", PartNumber=number, Body=timed, ContentLength=size)
         with self._lock:
-            self._parts[number] = (answer["ETag"], size)
+            self._parts[number] = (said(answer, "ETag"), size)
         if self._aborted.is_set():
             self.abort()
 
@@ -198,7 +218,7 @@ class Upload:
 
     def _is_there(self, size: int) -> bool:
         try:
-            return bool(self.bucket.ask("head_object", Key=self.key)["ContentLength"] == size)
+            return bool(self.bucket.ask("head_object", Key=self.key).get("ContentLength") == size)
         except Missing:
             return False
 
