@@ -7,6 +7,7 @@ WSGI environ; ``leaving`` writes what is carried into the response.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ class Exchange:
         """Return the path of the immutable local copy; one GET if this server has none."""
         _check_usable(file)
         carried = self._keep(file)
-        if carried.local_path is None:
+        if carried.local_path is None or not os.path.exists(carried.local_path):  # F35
             carried.local_path = self._rehydrate(file)
         return carried.local_path
 
