@@ -117,7 +117,7 @@ class Reading:
         self.controls_left = MAX_CONTROLS
         self.forms: list[FormElement] = []
         self.elsewhere: dict[str, Controls] = {}  # those that name the id of their form
-        self.spoilt = 0  # so many of the forms, from the first on, are refused
+        self.spoilt = self.rebased = 0  # so many forms, from the first on, share what orphans do
         self.pointer: FormElement | None = None  # the parser's "form element pointer"
         self.barriers: list[bytes] = []
         self.templates = 0
@@ -152,9 +152,10 @@ class Reading:
     def accepted(self) -> Iterator[FormElement]:
         """Yield the forms that may carry a token, once the reading has ended."""
         refused_before = False
+        spoilt = max(self.spoilt, self.rebased if self.base_is_foreign else 0)
         for number, form in enumerate(self.forms):
             may_change_hands = form.is_loose and refused_before
-            if number < self.spoilt or may_change_hands or self._refuses(form):
+            if number < spoilt or may_change_hands or self._refuses(form):
                 refused_before = True
             else:
                 yield form
@@ -232,9 +233,11 @@ class Reading:
         if form_id is not None:
             self.elsewhere.setdefault(form_id, Controls()).adopt(controls)
             return
-        contained = self.pointer and not self.pointer.is_loose
-        if (controls.send_elsewhere or controls.use_base) and not contained:
-            self.spoilt = len(self.forms)  # after `<form><b></form>` we may still be in it
+        if (
+            not self.pointer or self.pointer.is_loose
+        ):  # it may still be in a form: `<form><b></form>`
+            self.spoilt = len(self.forms) if controls.send_elsewhere else self.spoilt
+            self.rebased = len(self.forms) if controls.use_base else self.rebased
         if self.forms:
             self.forms[-1].controls.adopt(controls)
 
