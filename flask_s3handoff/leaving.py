@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response
 from .exchange import Exchange
 from .files import HandoffFile
 from .forms import REQUIRED_MARK, Form, eligible_forms, hidden_input, is_own_url, splice
-from .paths import TOKEN_FIELD, is_below, resolve_url_path
+from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -100,16 +100,17 @@ def closing(response: Response, exchange: Exchange) -> Response:
 
 
 def _carry(exchange: Exchange, response: Response, files: Sequence[HandoffFile]) -> Response:
-    if not _on_our_paths(exchange, exchange.visit.path):
+    if not _on_our_paths(exchange, ""):
         return response
     if response.status_code in _REDIRECTS:
         return _carry_across_redirect(exchange, response, files)
     return _carry_in_page(exchange, response, files)
 
 
-def _on_our_paths(exchange: Exchange, path: str) -> bool:
-    """Tell whether a URL path lies in our app and on ``S3HANDOFF_PATHS``."""
-    root = exchange.visit.script_root
+def _on_our_paths(exchange: Exchange, reference: str) -> bool:
+    """Tell whether a URL of this page (``""``: itself) lies in our app, on ``S3HANDOFF_PATHS``."""
+    path = resolve_url_path(exchange.visit.path, reference)
+    root = normal_url_path(exchange.visit.script_root).rstrip("/")
     inside = path == root or path.startswith(root + "/")
     return inside and is_below(path[len(root) :] or "/", exchange.rooms.config.paths)
 
@@ -135,7 +136,7 @@ def _redirect_target(exchange: Exchange, response: Response) -> str | None:
         return None
     if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin):
         return None
-    return location if _on_our_paths(exchange, resolve_url_path(visit.path, location)) else None
+    return location if _on_our_paths(exchange, location) else None
 
 
 def with_query_token(url: str, token: str) -> str:
@@ -243,7 +244,7 @@ def _files_for(
     wanted = form.marked is not None or exchange.rooms.config.inject == "same-origin"
     if form.has_token or form.marked == "off" or not wanted:
         return ()
-    if not _on_our_paths(exchange, resolve_url_path(exchange.visit.path, form.action or "")):
+    if not _on_our_paths(exchange, form.action or ""):
         return ()
     if not exchange.by_redirect:
         return files
