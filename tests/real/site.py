@@ -52,17 +52,9 @@ class Site:
         return body
 
 
-def settings(s3: S3Server, bucket: str, label: str, folder: Path, secret: str) -> dict[str, str]:
-    """Return the environment of one server: its credentials, and the app's own settings."""
-    app: dict[str, Any] = {
-        "SECRET_KEY": secret,
-        "LABEL": label,
-        "S3HANDOFF_BUCKET": bucket,
-        "S3HANDOFF_ENDPOINT_URL": s3.url,
-        "S3HANDOFF_REGION": s3.region,
-        "S3HANDOFF_WORK_DIR": str(folder),
-    }
-    return s3.env | {f"FLASK_{name}": json.dumps(value) for name, value in app.items()}
+def environment(s3: S3Server, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment of a server: its credentials, and the app's settings as Flask reads them."""
+    return s3.env | {f"FLASK_{name}": json.dumps(value) for name, value in settings.items()}
 
 
 Serve = Callable[..., AbstractContextManager[WebServer]]
@@ -83,19 +75,28 @@ def site(
     labels: str = LABELS,
     serve: Serve = SERVERS["gthread"],
     through: S3Server | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Iterator[Site]:
     """Run one server per label, and haproxy before them if there are several.
 
-    ``through`` is the S3 as the servers see it: a counting proxy's.
+    ``through`` is the S3 as the servers see it, such as a counting proxy's.
     """
-    name, secret = bucket(s3), secrets.token_hex(32)
+    seen = through or s3
+    name = bucket(s3)
+    shared = {
+        "SECRET_KEY": secrets.token_hex(32),
+        "S3HANDOFF_BUCKET": name,
+        "S3HANDOFF_ENDPOINT_URL": seen.url,
+        "S3HANDOFF_REGION": seen.region,
+        **(config or {}),
+    }
     with ExitStack() as stack:
         home = stack.enter_context(scratch("s3h-site"))
         folders = {label: home / label for label in labels}
-        starts = {
-            label: serve(app, env=settings(through or s3, name, label, folders[label], secret))
-            for label in labels
+        own = {
+            label: {"LABEL": label, "S3HANDOFF_WORK_DIR": str(folders[label])} for label in labels
         }
+        starts = {label: serve(app, env=environment(seen, shared | own[label])) for label in labels}
         servers = _all_started(stack, starts)
         url = next(iter(servers.values())).url
         if len(labels) > 1:

@@ -120,6 +120,16 @@ def test_rule_1_the_server_that_cropped_dies(three: Site) -> None:
     assert is_saved(three, third.text, upload)
 
 
+def test_rule_1_a_large_file_survives_the_server_that_took_it(papers: Site) -> None:
+    """24 MiB take a while to S3, and the answer waits for them, a redirect as well as a page."""
+    content = random.Random(24).randbytes(24 << 20)
+    with papers.browser() as person:
+        page = seen(person.post("/send", [("documents", ("big.bin", content, "x/y"))]))
+        papers.kill9(page.servers[0])
+        checked = seen(person.submit(page)).json()
+    assert checked == {"documents": [["big.bin", digest(content)]]}
+
+
 def long_names(count: int) -> list[str]:
     """Make names that are as long as a disk allows, in letters that take three bytes each."""
     dice = random.Random(20)
