@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import quote
 
 from blinker import Namespace
 from flask import Flask, current_app, request
 
+from .arriving import visit_of
 from .exchange import Exchange
 from .handoff import Handoff
 from .paths import is_below
 from .visit import Visit
 
-log = logging.getLogger("flask_s3handoff")
-
 EXTENSION_KEY = "s3handoff"
-EXCHANGE_KEY = "s3handoff"
+EXCHANGE_KEY = "s3handoff.exchange"
 EXEMPT_MARK = "_s3handoff_exempt"
 
 signals = Namespace()
@@ -37,7 +34,6 @@ class State:
 
     handoff: Handoff
     principal: Callable[[], object]
-    has_warned_of_plain_http: bool = False
 
 
 def send_signal(app: Flask, event: str, facts: dict[str, Any]) -> None:
@@ -81,29 +77,9 @@ def acts_here() -> bool:
 
 def _visit() -> Visit:
     state = current_state()
-    _warn_of_plain_http(state)
-    secure = state.handoff.config.cookie_secure
-    return Visit(
-        method=request.method,
-        path=quote(request.root_path + request.path, safe="/:@!$&'()*+,;=~"),
-        script_root=quote(request.root_path, safe="/:@!$&'()*+,;=~"),
-        origin=request.host_url.rstrip("/"),
-        secure=request.is_secure if secure is None else secure,
-        cookies=request.cookies,
+    return visit_of(
+        request,
+        state.handoff.rooms,
         endpoint=request.endpoint or "a page without a view",
-        principal=lambda: _text_or_none(state.principal()),
+        principal=state.principal,
     )
-
-
-def _text_or_none(principal: object) -> str | None:
-    return None if principal is None else str(principal)
-
-
-def _warn_of_plain_http(state: State) -> None:
-    forwarded = request.headers.get("X-Forwarded-Proto", "")
-    if forwarded == "https" and not request.is_secure and not state.has_warned_of_plain_http:
-        state.has_warned_of_plain_http = True
-        log.warning(
-            "X-Forwarded-Proto says https, but the request looks plain: put werkzeug's ProxyFix"
-            " around the app, or set S3HANDOFF_COOKIE_SECURE=True"
-        )

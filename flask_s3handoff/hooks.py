@@ -16,8 +16,8 @@ from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import wrap_file
 
+from .arriving import QUERY_TOKEN_KEY, hide_query_token
 from .body import parse, tokens_of
 from .current import (
     EXCHANGE_KEY,
@@ -27,7 +27,8 @@ from .current import (
     current_state,
 )
 from .errors import HandoffError
-from .leaving import closing, leave, may_carry, take_query_token
+from .leaving import closing, leave, may_carry
+from .links import serve_link
 from .paths import TOKEN_FIELD
 from .visit import LINK_ROUTE
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flask_s3handoff")
 
-QUERY_TOKEN_KEY = "s3handoff.query_token"
 MAX_UNREAD_BYTES = 32 << 20
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -56,10 +56,7 @@ def install(app: Flask) -> None:
 
 def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
-            _take_query_token(environ)
-        if TOKEN_FIELD in environ.get("HTTP_REFERER", ""):  # `redirect(request.referrer)`
-            environ["HTTP_REFERER"] = _without_token(environ["HTTP_REFERER"])
+        hide_query_token(environ)
         try:
             return wsgi_app(environ, start_response)
         except BaseException:
@@ -68,22 +65,6 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
             raise
 
     return gate
-
-
-def _take_query_token(environ: WSGIEnvironment) -> None:
-    """Take the token out of the URL, so that neither ``request.url`` nor a log shows it."""
-    environ["QUERY_STRING"], token = take_query_token(environ["QUERY_STRING"])
-    for name in ("REQUEST_URI", "RAW_URI"):
-        if name in environ:
-            environ[name] = _without_token(environ[name])
-    if token and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-        environ[QUERY_TOKEN_KEY] = token
-
-
-def _without_token(url: str) -> str:
-    path, mark, query = url.partition("?")
-    kept, _ = take_query_token(query)
-    return f"{path}{mark}{kept}" if kept else path
 
 
 def _with_our_request(app: Flask) -> Callable[..., Any]:
@@ -256,12 +237,4 @@ def _tokens_in_unread_body() -> list[str]:
 
 def _serve_link(link: str) -> Response:
     """Serve a file of a store that has no presigned URLs of its own."""
-    body, kind = current_handoff().open_link(link)
-    response = current_app.response_class(
-        wrap_file(request.environ, body), content_type=kind.content_type, direct_passthrough=True
-    )
-    response.headers["Content-Disposition"] = kind.disposition
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "sandbox"
-    response.headers["Cache-Control"] = "private"
-    return response
+    return serve_link(current_handoff(), request.environ, link, current_app.response_class)

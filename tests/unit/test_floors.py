@@ -23,11 +23,14 @@ FLOORS: dict[str, list[list[str]]] = {
         ["tokens", "binding"],
         ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
         ["disk", "draft", "root", "sweep", "flight", "workdir"],
-        ["htmlscan", "forms"],
+        ["htmlscan", "origins", "formreader", "forms"],
         ["body"],
     ],
     "second": [
-        ["pool", "upload", "mirror", "files", "visit", "carriage", "exchange", "leaving", "handoff"],
+        [
+            *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
+            *("leaving", "arriving", "handoff", "links"),
+        ],
     ],
     "faces": [
         ["current", "hooks", "extension"],
