@@ -48,7 +48,7 @@ class Place:
         refuse_unless(isinstance(options, Mapping), setting, options, "a mapping of options")
         for name in options:
             _check_place_option(setting, name)
-        for name in ("region", "acl", "public_url"):
+        for name in ("region", "acl"):
             optional_text(f"{setting}[{name!r}]", options.get(name))
         return cls(
             prefix=judges.prefix(setting, prefix),
@@ -56,7 +56,7 @@ class Place:
             region=options.get("region"),
             owner=optional(judges.owner)(setting, options.get("owner")),
             acl=options.get("acl"),
-            public_url=options.get("public_url"),
+            public_url=optional(judges.public_url)(setting, options.get("public_url")),
             expires_seconds=optional(judges.url_expires)(setting, options.get("expires")),
         )
 

@@ -97,6 +97,16 @@ def endpoint(setting: str, value: Any) -> str:
     return str(value).rstrip("/")
 
 
+def public_url(setting: str, value: Any) -> str:
+    """Return a base URL, without a slash at its end; keys are put behind it."""
+    url = urlsplit(value) if isinstance(value, str) else None
+    right = (
+        url and url.scheme in ("http", "https") and url.hostname and not url.query + url.fragment
+    )
+    refuse_unless(bool(right), setting, value, "a public_url such as https://cdn.example.com")
+    return str(value).rstrip("/")
+
+
 def prefix(setting: str, value: Any) -> str:
     try:
         prefix = check_prefix(value)
