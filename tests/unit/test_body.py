@@ -176,6 +176,7 @@ MALFORMED = {
     "B6-exponent": (TWO_FILES, {"CONTENT_LENGTH": "1e3"}),
     "B6-plus": (TWO_FILES, {"CONTENT_LENGTH": "+5"}),
     "B6-two": (TWO_FILES, {"CONTENT_LENGTH": "5, 5"}),
+    "B6-two-chunked": (TWO_FILES, {"CONTENT_LENGTH": "5, 5", **CHUNKED}),
     "B6-2^63": (TWO_FILES, {"CONTENT_LENGTH": str(2**63)}),
     "B6-other-digits": (TWO_FILES, {"CONTENT_LENGTH": "٥"}),
     "B6-empty": (TWO_FILES, {"CONTENT_LENGTH": ""}),
