@@ -29,6 +29,7 @@ from .files import HandoffFile
 from .forms import hidden_input
 from .handoff import Handoff, Source, StoredFile
 from .hooks import install
+from .paths import check_key
 from .store import Store
 from .visit import Refusal
 
@@ -163,12 +164,12 @@ class S3Handoff:
         """Yield the permanent files below a prefix: key, size, last modified, ``url()``."""
         return current_handoff().list(prefix)
 
-    def url(self, file_or_key: HandoffFile | str, *, expires: int | None = None) -> str:
-        """Return a presigned or public URL of a file or of a permanent key."""
+    def url(self, file_or_key: FileStorage | str, *, expires: int | None = None) -> str:
+        """Return a presigned or public URL of a carried file or of a permanent key."""
         if isinstance(file_or_key, HandoffFile):
             return file_or_key.url(expires=expires)
         root = request.root_path if has_request_context() else ""
-        return current_handoff().url(file_or_key, expires, script_root=root)
+        return current_handoff().url(check_key(file_or_key), expires, script_root=root)
 
     # Rules
 

@@ -47,7 +47,7 @@ class Upload(NamedTuple):
 Value = str | Upload | list[Upload] | list[str] | None
 
 
-class Refused(Exception):  # noqa: N818 - it is what the browser does
+class Refused(Exception):
     """The browser does not submit the form: a required file input is empty."""
 
 
@@ -218,7 +218,7 @@ class Browser:
         headers: Mapping[str, str] | None = None,
     ) -> Page:
         """Send one request, and go where it points: a 307 or 308 sends the body again."""
-        url, hops = urljoin(self.origin, url), []
+        url, hops = urljoin(self.origin, url), list[Hop]()
         while True:
             page = self._ask(method, url, body, content_type, headers or {})
             if page.status not in (301, 302, 303, 307, 308) or not follow:

@@ -18,7 +18,9 @@ ROUTINGS = ("round-robin", "random", "adversarial")
 FILE = '<input type="file" name="avatar">'
 
 
-def fleet_of(build: Build, *, routing: str = "round-robin", store: Any = None, **settings: Any) -> Fleet:
+def fleet_of(
+    build: Build, *, routing: str = "round-robin", store: Any = None, **settings: Any
+) -> Fleet:
     """Return three copies of the app that ``build`` gives its routes.
 
     Settings go in without their prefix: ``on_error="collect"`` is ``S3HANDOFF_ON_ERROR``; in capitals
@@ -32,7 +34,9 @@ def fleet_of(build: Build, *, routing: str = "round-robin", store: Any = None, *
         build(app, S3Handoff(app))
         return app
 
-    config = {name if name.isupper() else f"S3HANDOFF_{name.upper()}": v for name, v in settings.items()}
+    config = {
+        name if name.isupper() else f"S3HANDOFF_{name.upper()}": v for name, v in settings.items()
+    }
     return Fleet(create_app, routing=routing, store=store, config=config)
 
 
@@ -86,3 +90,8 @@ def at(fleet: Fleet, seconds: float) -> None:
 def answer(app: Flask, rule: str, view: Callable[[], Any], *methods: str) -> None:
     """Give a one-line view a route: GET and POST, unless told."""
     app.add_url_rule(rule, f"at {rule}", view, methods=methods or ("GET", "POST"))
+
+
+def permanent(fleet: Fleet) -> list[str]:
+    """Return the keys below ``users/``."""
+    return [stored.key for stored in memory(fleet).list("users/")]

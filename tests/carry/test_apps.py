@@ -75,7 +75,9 @@ def test_a_factory_with_blueprints() -> None:
         answer(profile, "/add", lambda: page(shown(), form("crop"), form(url_for("other.done"))))  # type: ignore[arg-type]
         answer(profile, "/crop", lambda: page(shown(), form("crop")))  # type: ignore[arg-type]
         other = Blueprint("other", __name__)
-        other.post("/done", endpoint="done")(handoff.exempt(lambda: page(shown(), form("/profile/crop"))))
+        other.post("/done", endpoint="done")(
+            handoff.exempt(lambda: page(shown(), form("/profile/crop")))
+        )
         app = Flask(__name__)
         app.config.from_mapping(config)
         app.register_blueprint(profile)
@@ -99,7 +101,9 @@ def test_mounted_below_a_prefix(routing: str, paths: list[str]) -> None:
         app = Flask(__name__)
         app.config.from_mapping(config)
         S3Handoff(app)
-        answer(app, "/add", lambda: page(shown(), form(url_for("at /go")), form("/crop"), form("save")))
+        answer(
+            app, "/add", lambda: page(shown(), form(url_for("at /go")), form("/crop"), form("save"))
+        )
         answer(app, "/go", lambda: redirect(url_for("at /save")))
         answer(app, "/save", lambda: page(shown(), form(url_for("at /save"))))
         return DispatcherMiddleware(bare, {"/shop/é".encode().decode("latin-1"): app})  # PEP 3333
@@ -129,12 +133,14 @@ def test_a_redirect_out_of_the_mount_carries_nothing() -> None:
         assert Browser(fleet).post("/shop/go", [("avatar", LEO)], follow=False).location == "/other"
 
 
-def two_apps(*, key: str = "", other_key: str = "") -> tuple[Callable[[dict[str, Any]], Any], list[MemoryStore]]:
+def two_apps(
+    *, key: str = "", other_key: str = ""
+) -> tuple[Callable[[dict[str, Any]], Any], list[MemoryStore]]:
     """Return a factory of two apps side by side, each with its own store."""
     stores = [MemoryStore(), MemoryStore()]
 
     def create_app(config: dict[str, Any]) -> Any:
-        mounts = {}
+        mounts: dict[str, Any] = {}
         for name, store, own in (("/a", stores[0], key), ("/b", stores[1], other_key)):
             app = Flask(f"{__name__}.{name[1:]}")
             app.config.from_mapping({**config, "S3HANDOFF_STORE": store})
@@ -180,7 +186,9 @@ def test_one_extension_for_several_apps() -> None:
     stores = [MemoryStore(), MemoryStore()]
     apps = [Flask(f"{__name__}{n}") for n in range(2)]
     for app, store in zip(apps, stores, strict=True):
-        app.config.from_mapping(SECRET_KEY="k" * 32, S3HANDOFF_PLACES={"users/": {}}, S3HANDOFF_STORE="memory")
+        app.config.from_mapping(
+            SECRET_KEY="k" * 32, S3HANDOFF_PLACES={"users/": {}}, S3HANDOFF_STORE="memory"
+        )
         handoff.init_app(app, store=store)
         with app.app_context():
             handoff.put(b"x", f"users/{app.name[-1]}")
@@ -203,7 +211,9 @@ def test_behind_a_proxy_that_ends_tls(caplog: pytest.LogCaptureFixture) -> None:
         with Fleet(create_app, config={"PROXY_FIX": fixed}) as fleet:
             caplog.clear()
             for _ in range(7):
-                seen = Browser(fleet).post("/add", [("avatar", LEO)], X_Forwarded_Proto="https", X_Forwarded_For="1.2.3.4")
+                seen = Browser(fleet).post(
+                    "/add", [("avatar", LEO)], X_Forwarded_Proto="https", X_Forwarded_For="1.2.3.4"
+                )
             cookie = seen.headers["Set-Cookie"]
             assert cookie.startswith("__Host-" if fixed else "s3handoff-")
             assert caplog.text.count("ProxyFix") == (0 if fixed else 3)
@@ -237,7 +247,11 @@ def test_servers_with_different_keys_say_so(caplog: pytest.LogCaptureFixture) ->
         app = Flask(__name__)
         app.config.from_mapping({**config, "SECRET_KEY": next(keys) * 32})
         handoff = S3Handoff(app)
-        answer(app, "/show", lambda: page(shown(), " ".join(e.code for e in handoff.errors), form("/show")))
+        answer(
+            app,
+            "/show",
+            lambda: page(shown(), " ".join(e.code for e in handoff.errors), form("/show")),
+        )
         return app
 
     with Fleet(create_app) as fleet, caplog.at_level(logging.INFO, logger="flask_s3handoff"):
@@ -251,7 +265,11 @@ def test_debug_mode_with_a_form_that_forgot_its_enctype() -> None:
     """Flask's own hint for ``request.files`` of a urlencoded form stays, and a token is still a file."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
-        answer(app, "/add", lambda: page(shown(), '<form method="post" action="/add"><input name="a"></form>'))
+        answer(
+            app,
+            "/add",
+            lambda: page(shown(), '<form method="post" action="/add"><input name="a"></form>'),
+        )
         answer(app, "/need", lambda: request.files["avatar"].filename or "")
 
     with fleet_of(build, DEBUG=True) as fleet:
@@ -259,7 +277,9 @@ def test_debug_mode_with_a_form_that_forgot_its_enctype() -> None:
         seen = browser.submit(browser.post("/add", [("avatar", LEO)]))
         assert line_of(LEO) in seen.text
         with pytest.raises(Exception, match="enctype"):
-            browser.post("/need", [("avatar", "leo.png")], enctype="application/x-www-form-urlencoded")
+            browser.post(
+                "/need", [("avatar", "leo.png")], enctype="application/x-www-form-urlencoded"
+            )
 
 
 def test_rule_12_forty_requests_at_once() -> None:
@@ -277,7 +297,9 @@ def test_rule_12_forty_requests_at_once() -> None:
 
         keys = Browser(fleet).together(*(errand(n) for n in range(40)))
         assert keys == [f"users/{n}.png" for n in range(40)]
-        assert all(memory(fleet).bytes_of(f"users/{n}.png") == bytes([n]) * (n + 1) for n in range(40))
+        assert all(
+            memory(fleet).bytes_of(f"users/{n}.png") == bytes([n]) * (n + 1) for n in range(40)
+        )
 
 
 def test_the_helper_finds_its_fields() -> None:

@@ -15,7 +15,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.testing import Fleet
-from flask_s3handoff.tokens import Binding, Bundle, Claim, Token
+from flask_s3handoff.tokens import Binding, Claim, Token
 from tests.browser_like import MULTIPART, Browser, Upload, encode
 from tests.carry.test_carry import ADA, LEO, line_of, shown
 from tests.small_apps import answer, count, fleet_of, form, handoffs_of, memory, page, settled
@@ -97,7 +97,11 @@ def test_garbage_is_refused(fleet: Fleet, name: str, enctype: str) -> None:
 def test_bytes_that_are_no_text_are_refused(fleet: Fleet) -> None:
     """B25: lone surrogates and raw bytes in the field."""
     for raw in (b"\xff\xfe", b"\xed\xa0\x80", b"\x80"):
-        body = b'--b\r\nContent-Disposition: form-data; name="_s3handoff"\r\n\r\n' + raw + b"\r\n--b--\r\n"
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="_s3handoff"\r\n\r\n'
+            + raw
+            + b"\r\n--b--\r\n"
+        )
         seen = Browser(fleet).send("POST", "/show", body, "multipart/form-data; boundary=b")
         assert seen.status in (200, 400)
         escaped = b"_s3handoff=" + b"".join(b"%%%02x" % byte for byte in raw)
@@ -109,7 +113,11 @@ def test_bytes_that_are_no_text_are_refused(fleet: Fleet) -> None:
 def test_every_flipped_bit_of_a_token_is_refused(fleet: Fleet, good: str) -> None:
     """B26, B28: a sample of them through requests, every one through the signer; aliases too."""
     signer = handoffs_of(fleet)[0].rooms.signer
-    flips = [good[:at] + chr(ord(good[at]) ^ (1 << bit)) + good[at + 1 :] for at in range(len(good)) for bit in range(7)]
+    flips = [
+        good[:at] + chr(ord(good[at]) ^ (1 << bit)) + good[at + 1 :]
+        for at in range(len(good))
+        for bit in range(7)
+    ]
     assert not [flip for flip in flips if reads(signer, flip)]
     for flip in flips[:: len(flips) // 12]:
         refused(fleet, flip)
@@ -139,7 +147,9 @@ def test_signatures_of_another_purpose_are_refused(fleet: Fleet) -> None:
     session_like = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
     assert session_like is not None
     refused(fleet, session_like.dumps([1, "x", ["", "", ""], [], 0]))
-    refused(fleet, URLSafeTimedSerializer(app.secret_key or "").dumps([1, "x", ["", "", ""], [], 0]))
+    refused(
+        fleet, URLSafeTimedSerializer(app.secret_key or "").dumps([1, "x", ["", "", ""], [], 0])
+    )
     refused(fleet, handoff.rooms.signer.mint_link("handoff/" + PATH, 2**33, ["", ""]))
 
 
@@ -155,7 +165,7 @@ def test_a_signed_path_is_judged_all_the_same(fleet: Fleet, path: str) -> None:
     refused(fleet, minted(fleet, relpath=path))
 
 
-WRONG = {
+WRONG: dict[str, dict[str, Any]] = {
     "negative size": {"size": -1}, "huge size": {"size": 2**70}, "true size": {"size": True},
     "old": {"uploaded_at": -1}, "true time": {"uploaded_at": True},
     "long field": {"field": "f" * 256}, "long name": {"filename": "f" * 256}, "long type": {"content_type": "t" * 256},
@@ -277,7 +287,9 @@ def test_text_that_imitates_a_file_is_text(fleet: Fleet, field: str) -> None:
 # --- bodies ------------------------------------------------------------------------------------------------
 
 
-def raw(fleet: Fleet, body: bytes, content_type: str = "multipart/form-data; boundary=b", **more: Any) -> Any:
+def raw(
+    fleet: Fleet, body: bytes, content_type: str = "multipart/form-data; boundary=b", **more: Any
+) -> Any:
     """Send bytes as they are."""
     return Browser(fleet).send("POST", more.pop("url", "/show"), body, content_type, **more)
 
@@ -333,12 +345,20 @@ def files_of(fleet: Fleet) -> list[str]:
         (WHOLE, "multipart/form-data"),
         (WHOLE, "multipart/form-data; boundary=other"),
         (WHOLE.replace(b'name="avatar"; ', b""), "multipart/form-data; boundary=b"),
-        (WHOLE.replace(b"Content-Disposition: form-data", b"X: y"), "multipart/form-data; boundary=b"),
+        (
+            WHOLE.replace(b"Content-Disposition: form-data", b"X: y"),
+            "multipart/form-data; boundary=b",
+        ),
         (WHOLE.replace(b"a.png", b"\xff\xfe"), "multipart/form-data; boundary=b"),
-        (WHOLE.replace(b'filename="a.png"', b'filename="a.png"; filename="b.php"'), "multipart/form-data; boundary=b"),
+        (
+            WHOLE.replace(b'filename="a.png"', b'filename="a.png"; filename="b.php"'),
+            "multipart/form-data; boundary=b",
+        ),
     ],
 )
-def test_a_malformed_upload_is_400_with_an_error_page_that_may_read_the_form(body: bytes, content_type: str) -> None:
+def test_a_malformed_upload_is_400_with_an_error_page_that_may_read_the_form(
+    body: bytes, content_type: str
+) -> None:
     """B1, B2, B9, B10, B16, B47; the app's own page for it sees an empty form and no files."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -360,7 +380,9 @@ def test_a_latin_1_form_to_an_unrelated_page_is_still_200(fleet: Fleet) -> None:
     """Urlencoded bodies stay as lenient as werkzeug has them."""
     seen = raw(fleet, b"q=%E9t%E9&x=\xe9", "application/x-www-form-urlencoded", url="/unrelated")
     assert seen.status == 200
-    seen = raw(fleet, b"q=1", "application/x-www-form-urlencoded; charset=latin-1", url="/unrelated")
+    seen = raw(
+        fleet, b"q=1", "application/x-www-form-urlencoded; charset=latin-1", url="/unrelated"
+    )
     assert json.loads(seen.text)[0] == "1"
 
 
@@ -374,9 +396,16 @@ def test_a_body_over_the_apps_own_limit(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("body", "content_type"),
-    [(b"\xff\x00", "multipart/form-data"), (b"%", "application/x-www-form-urlencoded"), (b"{", "application/json"), (b"x", "")],
+    [
+        (b"\xff\x00", "multipart/form-data"),
+        (b"%", "application/x-www-form-urlencoded"),
+        (b"{", "application/json"),
+        (b"x", ""),
+    ],
 )
-def test_an_unread_body_never_changes_the_answer(fleet: Fleet, body: bytes, content_type: str) -> None:
+def test_an_unread_body_never_changes_the_answer(
+    fleet: Fleet, body: bytes, content_type: str
+) -> None:
     """What the view did not ask for cannot fail it."""
     seen = raw(fleet, body, content_type, url="/blind")
     assert seen.status == 200

@@ -13,7 +13,19 @@ from werkzeug.wrappers import Response
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.errors import HandoffError
 from tests.browser_like import Browser, Page, Upload
-from tests.small_apps import FILE, ROUTINGS, answer, at, count, fleet_of, form, memory, page, settled
+from tests.small_apps import (
+    FILE,
+    ROUTINGS,
+    answer,
+    at,
+    count,
+    fleet_of,
+    form,
+    memory,
+    page,
+    permanent,
+    settled,
+)
 
 pytestmark = pytest.mark.oldest
 
@@ -31,7 +43,8 @@ def routing(request: pytest.FixtureRequest) -> str:
 
 def bytes_of(field: str = "avatar") -> bytes:
     """Read a file of the request, whole."""
-    return request.files[field].read()
+    data: bytes = request.files[field].read()
+    return data
 
 
 def shown() -> str:
@@ -64,7 +77,7 @@ def wizard(app: Flask, handoff: S3Handoff) -> None:
 
     @app.post("/crop")
     def crop() -> str:
-        with open(request.files["avatar"].path, "r+b") as picture:  # type: ignore[attr-defined]
+        with open(request.files["avatar"].path, "r+b") as picture:
             picture.truncate(int(request.form["width"]))
         return page(form("/crop", '<input name="width" value="32">'), form("/save", NAME))
 
@@ -132,7 +145,7 @@ def test_rule_4_a_double_submit_saves_once(routing: str) -> None:
         save = browser.submit(browser.submit(browser.open("/"), avatar=LEO), width="77")
         answers = {browser.submit(save, "/save", name="leo").text for _ in range(5)}
         assert answers == {"users/leo.png"}
-        assert [key for key in memory(fleet).keys() if key.startswith("users/")] == ["users/leo.png"]
+        assert permanent(fleet) == ["users/leo.png"]
         assert memory(fleet).bytes_of("users/leo.png") == LEO.data[:77]
 
 
@@ -516,7 +529,11 @@ def test_several_files_and_fields_and_multiple_inputs(routing: str) -> None:
     """Order, names and multiplicity are those of the first request."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
-        fields = ['<input type="file" name="photo" multiple>', '<input type="file" name="cv">', FILE]
+        fields = [
+            '<input type="file" name="photo" multiple>',
+            '<input type="file" name="cv">',
+            FILE,
+        ]
         answer(app, "/", lambda: page(form("/show", *fields)))
         answer(app, "/show", lambda: page(shown(), form("/show", *fields)))
 
@@ -637,7 +654,7 @@ def test_copy_current_request_context_carries_what_the_thread_edits() -> None:
         def add() -> str:
             @copy_current_request_context
             def crop() -> None:
-                request.files["avatar"].replace(bytes_of()[:50])  # type: ignore[attr-defined]
+                request.files["avatar"].replace(bytes_of()[:50])
 
             thread = threading.Thread(target=crop)
             thread.start()
@@ -756,6 +773,7 @@ def test_a_file_from_the_future_is_refused() -> None:
 
 def test_an_error_page_of_the_app_can_say_what_to_do() -> None:
     """``errorhandler(HandoffError)`` sees field, file name and reason, and may redirect."""
+
     def build(app: Flask, handoff: S3Handoff) -> None:
         wizard(app, handoff)
 

@@ -28,12 +28,14 @@ def site(app: Flask, handoff: S3Handoff) -> None:
     answer(app, "/page", lambda: page(shown(), form("/page")))
     answer(app, "/bare", lambda: page(shown()))
     answer(app, "/json", lambda: json.dumps({"seen": shown()}))
-    answer(app, "/away", lambda: (request.files["avatar"], redirect("https://elsewhere.example/"))[1])
+    answer(
+        app, "/away", lambda: (request.files["avatar"], redirect("https://elsewhere.example/"))[1]
+    )
     answer(app, "/redirect", lambda: (request.files["avatar"], redirect("/bare"))[1])
     answer(app, "/blind", lambda: page(form("/page")))
     answer(app, "/token", lambda: (request.files["avatar"], handoff.token())[1])
     answer(app, "/promote", lambda: handoff.promote(request.files["avatar"], "users/1.png"))
-    answer(app, "/link", lambda: handoff.url(request.files["avatar"]))  # type: ignore[arg-type]
+    answer(app, "/link", lambda: handoff.url(request.files["avatar"]))
     fields = page("{{ s3handoff.fields() }}")
     answer(app, "/fields", lambda: (request.files["avatar"], render_template_string(fields))[1])
 
@@ -84,7 +86,9 @@ def test_rule_1_no_token_leaves_before_the_store_has_acknowledged() -> None:
         browser = Browser(fleet)
         assert browser.post("/bare", [("avatar", LEO)]).status == 200
         done: list[Any] = []
-        sender = threading.Thread(target=lambda: done.append(browser.post("/page", [("avatar", ADA)])))
+        sender = threading.Thread(
+            target=lambda: done.append(browser.post("/page", [("avatar", ADA)]))
+        )
         sender.start()
         assert store.asked.wait(10)
         sender.join(0.1)
@@ -119,7 +123,12 @@ def test_rule_10_a_store_that_never_answers_is_given_up_in_time() -> None:
     try:
         with fleet_of(site, store=store, deadline=0.3) as fleet:
             began = time.monotonic()
-            files: list[tuple[str, str | Upload]] = [("avatar", LEO), ("b", ADA), ("c", ADA), ("d", ADA)]
+            files: list[tuple[str, str | Upload]] = [
+                ("avatar", LEO),
+                ("b", ADA),
+                ("c", ADA),
+                ("d", ADA),
+            ]
             assert Browser(fleet).post("/page", files).status == 503
             assert time.monotonic() - began < 3
             store.opened.set()
@@ -147,7 +156,9 @@ def test_one_of_two_files_fails() -> None:
 
     def build(app: Flask, handoff: S3Handoff) -> None:
         answer(app, "/", lambda: page(shown(), form("/")))
-        app.register_error_handler(Unavailable, lambda e: (page(f"<p>{e.filename}</p>", form("/")), 503))
+        app.register_error_handler(
+            Unavailable, lambda e: (page(f"<p>{e.filename}</p>", form("/")), 503)
+        )
 
     with fleet_of(build) as fleet:
         browser = Browser(fleet)
@@ -171,7 +182,7 @@ def test_a_failed_edit_does_not_cost_the_upload() -> None:
 
         @app.post("/crop")
         def crop() -> str:
-            request.files["avatar"].replace(b"cropped")  # type: ignore[attr-defined]
+            request.files["avatar"].replace(b"cropped")
             return page(shown(), form("/show"))
 
     with fleet_of(build) as fleet:
@@ -203,7 +214,9 @@ def test_the_answer_that_was_given_up_is_closed() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE])
-def test_a_full_disk_is_503_and_nothing_is_left(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_503_and_nothing_is_left(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also of the files of that form which came before and after the one that failed (F15, F16)."""
     with fleet_of(site) as fleet:
         from flask_s3handoff.draft import Draft
@@ -222,7 +235,9 @@ def test_a_full_disk_is_503_and_nothing_is_left(number: int, monkeypatch: pytest
         assert Browser(fleet).post("/page", files).status == 503
         settled(fleet)
         assert count(fleet, "put") == 1
-        descriptors = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if exists(n)]
+        descriptors = [
+            os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if exists(n)
+        ]
         assert not [name for name in descriptors if "s3handoff-fleet" in name]
 
 
@@ -273,7 +288,9 @@ def test_a_client_that_goes_away_leaves_nothing() -> None:
             raise ConnectionResetError
 
     with fleet_of(site) as fleet:
-        body = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + b"x" * 70_000
+        body = (
+            b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + b"x" * 70_000
+        )
         app = apps_of(fleet)[0]
         environ = {
             "REQUEST_METHOD": "POST", "PATH_INFO": "/page", "CONTENT_TYPE": "multipart/form-data; boundary=b",
@@ -281,9 +298,12 @@ def test_a_client_that_goes_away_leaves_nothing() -> None:
             "wsgi.url_scheme": "http", "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.errors": io.StringIO(),
         }  # fmt: skip
         seen: list[str] = []
+
+        def start_response(status: str, *_: Any) -> Any:
+            seen.append(status)
+
         try:
-            body_of = app.wsgi_app(environ, lambda status, headers, *_: seen.append(status) or (lambda _: None))
-            b"".join(body_of)
+            b"".join(app.wsgi_app(environ, start_response))
         except ConnectionResetError:
             seen.append("400")
         assert seen[0].startswith("400")

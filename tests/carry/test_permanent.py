@@ -24,7 +24,11 @@ def make_app(store: MemoryStore | str, **config: Any) -> tuple[Flask, S3Handoff]
     """Return one app, for what needs no fleet."""
     app = Flask(__name__)
     app.config.from_mapping(
-        SECRET_KEY="k" * 32, TESTING=True, S3HANDOFF_STORE=store, S3HANDOFF_PLACES={"users/": {}, "users/vip/": {}}, **config
+        SECRET_KEY="k" * 32,
+        TESTING=True,
+        S3HANDOFF_STORE=store,
+        S3HANDOFF_PLACES={"users/": {}, "users/vip/": {}},
+        **config,
     )
     return app, S3Handoff(app)
 
@@ -96,8 +100,12 @@ def test_only_keys_below_a_place_are_taken(key: str) -> None:
             with pytest.raises(InvalidKey):
                 use()
     with app.test_client() as client:
-        app.add_url_rule("/", "save", lambda: handoff.promote(request.files["f"], key), methods=["POST"])
-        assert client.post("/", data={"f": (__import__("io").BytesIO(b"x"), "f")}).status_code == 400
+        app.add_url_rule(
+            "/", "save", lambda: handoff.promote(request.files["f"], key), methods=["POST"]
+        )
+        assert (
+            client.post("/", data={"f": (__import__("io").BytesIO(b"x"), "f")}).status_code == 400
+        )
     assert [verb for verb, _ in store.calls if verb != "put"] == []
 
 
@@ -126,7 +134,11 @@ def test_put_open_list_delete_without_a_request(tmp_path: Path) -> None:
         handoff.put(b"two", "users/1/a.txt", overwrite=True)
 
         found = list(handoff.list("users/1/"))
-        assert [(f.key, f.size) for f in found] == [("users/1/a.txt", 3), ("users/1/b.csv", 4), ("users/1/c.csv", 4)]
+        assert [(f.key, f.size) for f in found] == [
+            ("users/1/a.txt", 3),
+            ("users/1/b.csv", 4),
+            ("users/1/c.csv", 4),
+        ]
         assert abs((datetime.now(UTC) - found[0].last_modified).total_seconds()) < 60
         with handoff.open("users/1/b.csv") as opened:
             assert opened.read(2) == b"a,"
@@ -231,13 +243,15 @@ def test_the_url_in_a_template_settles_the_edit() -> None:
 
     with fleet_of(build) as fleet:
         browser = Browser(fleet)
-        assert browser.open(image_of(browser.post("/add", [("avatar", LEO)]).text)).data == b"edited"
+        assert (
+            browser.open(image_of(browser.post("/add", [("avatar", LEO)]).text)).data == b"edited"
+        )
 
 
 def test_a_place_with_a_public_url_is_not_presigned() -> None:
     """The public address where there is one (the store's own business, told to it by the place)."""
-    from flask_s3handoff.s3 import S3Store
     from flask_s3handoff.config import HandoffConfig
+    from flask_s3handoff.s3 import S3Store
 
     config = HandoffConfig.from_mapping(
         {"S3HANDOFF_BUCKET": "bucket", "S3HANDOFF_REGION": "eu-central-1",
@@ -276,7 +290,11 @@ def test_reopen_of_what_is_not_there() -> None:
     """410, like any file that is gone; nothing is carried."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
-        answer(app, "/again", lambda: page(str(handoff.reopen("users/none.png", "avatar")), form("/again")))
+        answer(
+            app,
+            "/again",
+            lambda: page(str(handoff.reopen("users/none.png", "avatar")), form("/again")),
+        )
 
     with fleet_of(build) as fleet:
         assert Browser(fleet).open("/again").status == 410

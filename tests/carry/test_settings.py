@@ -13,7 +13,7 @@ from flask_s3handoff import S3Handoff, file_discarded, file_mirrored, file_revis
 from flask_s3handoff.errors import Forged, Missing, Unavailable
 from tests.browser_like import Browser, Page, Upload
 from tests.carry.test_carry import ADA, LEO, line_of, shown
-from tests.small_apps import FILE, answer, at, apps_of, count, fleet_of, form, memory, page, settled
+from tests.small_apps import FILE, answer, apps_of, at, count, fleet_of, form, memory, page, settled
 
 pytestmark = pytest.mark.oldest
 
@@ -23,7 +23,13 @@ pytestmark = pytest.mark.oldest
 
 def site(app: Flask, handoff: S3Handoff) -> None:
     """One flow below /profile, and everything else."""
-    forms = [form("/profile/crop"), form("/search"), form("/profiles"), form("/logout"), form("crop")]
+    forms = [
+        form("/profile/crop"),
+        form("/search"),
+        form("/profiles"),
+        form("/logout"),
+        form("crop"),
+    ]
     answer(app, "/profile/add", lambda: page(shown(), *forms))
     answer(app, "/profile/crop", lambda: page(shown(), *forms))
     answer(app, "/elsewhere", lambda: page(shown(), *forms))
@@ -92,7 +98,8 @@ def marked_forms(app: Flask, handoff: S3Handoff) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inject", "carrying"), [("same-origin", ["/a", "/b", "/d"]), ("marked", ["/b", "/d"]), ("off", [])]
+    ("inject", "carrying"),
+    [("same-origin", ["/a", "/b", "/d"]), ("marked", ["/b", "/d"]), ("off", [])],
 )
 def test_marks_and_modes(inject: str, carrying: list[str]) -> None:
     """``data-s3handoff``, ``data-s3handoff="off"``, and the three modes of ``S3HANDOFF_INJECT``."""
@@ -154,7 +161,9 @@ def test_an_exempt_view_never_meets_us() -> None:
         seen = browser.post("/add", [("avatar", LEO)])
         settled(fleet)
         asked = count(fleet)
-        left = browser.post("/exempt", [("cv", ADA), ("_s3handoff", seen.form("/go").token), ("a", "b")])
+        left = browser.post(
+            "/exempt", [("cv", ADA), ("_s3handoff", seen.form("/go").token), ("a", "b")]
+        )
         assert line_of(ADA, "cv") in left.text
         assert line_of(LEO) not in left.text
         assert '["a"]' in left.text
@@ -193,7 +202,12 @@ def test_switched_off_we_take_our_field_out_and_do_nothing_else() -> None:
         @app.route("/raw", methods=["GET", "POST"])
         def raw() -> Any:
             seen = [*request.form, *request.files, *request.args, request.url]
-            ours = [handoff.token(), str(handoff.fields()), handoff.restore(request.form.get("t", "")), handoff.errors]
+            ours = [
+                handoff.token(),
+                str(handoff.fields()),
+                handoff.restore(request.form.get("t", "")),
+                handoff.errors,
+            ]
             return json.dumps([seen, ours, [f.filename for f in handoff.files]])
 
     with fleet_of(build) as fleet, fleet_of(build, enabled=False, SECRET_KEY="k" * 32) as off:
@@ -232,7 +246,9 @@ def collecting(app: Flask, handoff: S3Handoff) -> None:
         return page(shown(), json.dumps(told), form("/show"))
 
 
-@pytest.mark.parametrize("what", ["expired", "foreign", "missing", "corrupt", "unavailable", "too_large", "forged"])
+@pytest.mark.parametrize(
+    "what", ["expired", "foreign", "missing", "corrupt", "unavailable", "too_large", "forged"]
+)
 def test_rule_5_collected_errors_say_field_name_and_code(what: str) -> None:
     """With ``S3HANDOFF_ON_ERROR = "collect"`` the file is absent and ``handoff.errors`` says why."""
     with fleet_of(collecting, on_error="collect") as fleet:
@@ -273,7 +289,14 @@ def spoil(fleet: Any, what: str) -> None:
 
 @pytest.mark.parametrize(
     ("what", "status"),
-    [("expired", 410), ("foreign", 403), ("missing", 410), ("corrupt", 502), ("unavailable", 503), ("too_large", 413)],
+    [
+        ("expired", 410),
+        ("foreign", 403),
+        ("missing", 410),
+        ("corrupt", 502),
+        ("unavailable", 503),
+        ("too_large", 413),
+    ],
 )
 def test_rule_5_a_file_that_cannot_be_used_raises_when_it_is_used(what: str, status: int) -> None:
     """By default: an error with its own status, where the bytes are asked for (T5, F11, F12)."""
@@ -286,7 +309,9 @@ def test_rule_5_a_file_that_cannot_be_used_raises_when_it_is_used(what: str, sta
         assert ("Retry-After" in seen.headers) is (what == "unavailable")
 
 
-@pytest.mark.parametrize("what", ["expired", "foreign", "missing", "corrupt", "unavailable", "too_large"])
+@pytest.mark.parametrize(
+    "what", ["expired", "foreign", "missing", "corrupt", "unavailable", "too_large"]
+)
 def test_a_view_that_does_not_need_the_file_is_not_disturbed(what: str) -> None:
     """The error waits for somebody who uses the bytes."""
 
@@ -347,13 +372,13 @@ def api(app: Flask, handoff: S3Handoff) -> None:
 
     @app.post("/api/crop")
     def crop() -> Any:
-        (file,) = handoff.restore(request.json["token"])  # type: ignore[index]
+        (file,) = handoff.restore(request.json["token"])
         file.replace(file.read()[:20])
         return {"token": handoff.token(), "size": file.size}
 
     @app.post("/api/save")
     def save() -> Any:
-        return {"keys": [f.promote("users/1.png") for f in handoff.restore(request.json["token"])]}  # type: ignore[index]
+        return {"keys": [f.promote("users/1.png") for f in handoff.restore(request.json["token"])]}
 
 
 def ask(browser: Browser, url: str, **body: Any) -> Any:
@@ -466,7 +491,9 @@ def editing(app: Flask, handoff: S3Handoff) -> None:
             os.unlink(file.path)
         elif what == "name":
             assert file.path.endswith("leo.png")
-        return page(shown(), *(form(f"/do/{then}") for then in ("show", "discard", "bytes", "path")))
+        return page(
+            shown(), *(form(f"/do/{then}") for then in ("show", "discard", "bytes", "path"))
+        )
 
 
 @pytest.mark.parametrize("what", ["bytes", "path"])
@@ -514,7 +541,7 @@ def test_reopen_puts_a_permanent_file_on_its_way_again() -> None:
 
         @app.post("/crop")
         def crop() -> str:
-            request.files["avatar"].replace(b"cropped")  # type: ignore[attr-defined]
+            request.files["avatar"].replace(b"cropped")
             return page(form("/save"))
 
         answer(app, "/save", lambda: handoff.promote(request.files["avatar"], "users/new.png"))
