@@ -3,9 +3,10 @@
 * **html5lib** records the form owner that its parser gives to every control. It knows no
   ``<template>``, so pages with one are not its to judge. Pages with ``<noscript>`` it reads twice,
   with and without scripting.
-* **lexbor** (selectolax) judges every page, but shows no form owner: it is the nearest ancestor, or
-  the empty form right before the input (where a form stands between rows, parsers leave it empty).
-  Of a button between rows lexbor cannot tell the form; html5lib does.
+* **lexbor** (selectolax) judges every page, but shows no form owner. Our input's is the nearest form
+  around it, or the empty one right before it (between the rows of a table forms stay empty). A
+  button's is the nearest form around it, if no other form has begun since: if one has, the button
+  may be that one's, so it is counted as unsure and left to html5lib.
 * **ada** resolves addresses by the WHATWG rules.
 
 Of an input whose owner is not its nearest ancestor form, that form has to be ours as well: the input
@@ -52,6 +53,8 @@ class Element:
 class Document(Protocol):
     """A parsed page."""
 
+    unsure: int
+
     def elements(self) -> Iterator[Element]:
         """Yield the elements of the page in tree order, without those in templates."""
 
@@ -71,6 +74,7 @@ class Verdict:
 
     wrong: list[str] = field(default_factory=list)
     is_disturbed: bool = False
+    unsure: int = 0
 
 
 def inject(page: bytes) -> tuple[bytes, int]:
@@ -88,7 +92,8 @@ def without_ours(page: bytes) -> bytes:
 def judge(parse: Callable[[str], Document], page: str, injected: str) -> Verdict:
     """Ask one oracle about one page before and after."""
     after = parse(injected)
-    return Verdict(_wrong(after), after.content() != parse(page).content())
+    wrong, is_disturbed = _wrong(after), after.content() != parse(page).content()
+    return Verdict(wrong, is_disturbed, after.unsure)
 
 
 def eligible(document: Document) -> int:
@@ -199,6 +204,8 @@ class _Builder(etree.getETreeModule(ET).TreeBuilder):  # type: ignore[misc]
 class Html5libDocument:
     """A page as html5lib reads it."""
 
+    unsure = 0
+
     def __init__(self, page: str, *, scripting: bool = False) -> None:
         parser = html5lib.HTMLParser(tree=_Builder, namespaceHTMLElements=True)
         self.root = parser.parse(page, scripting=scripting)
@@ -256,17 +263,27 @@ class LexborDocument:
 
     def __init__(self, page: str) -> None:
         self.tree = LexborHTMLParser(page)
+        self.unsure = 0
+        self.begun: dict[object, object] = {}  # control → the last form that begins before it
 
     def elements(self) -> Iterator[Element]:
+        last: object = None
         for node in self.tree.css(":is(base, form, input, button, [id])"):
             attributes = {k: v or "" for k, v in node.attributes.items()}
+            last = node.mem_id if node.tag == "form" else last
+            self.begun[node.mem_id] = last
             yield Element(str(node.tag), attributes, node.mem_id, node, _is_foreign(node))
 
     def owner(self, control: Element) -> object | None:
-        before = control.node.prev if control.get("name") == "_s3handoff" else None
-        if before is not None and before.tag == "form" and before.child is None:
-            return cast(object, before.mem_id)
-        return self.nearest(control)
+        nearest = self.nearest(control)
+        if control.get("name") == "_s3handoff":
+            before = control.node.prev
+            is_between_rows = before is not None and before.tag == "form" and before.child is None
+            return cast(object, before.mem_id) if is_between_rows else nearest
+        if nearest != self.begun[control.key]:
+            self.unsure += nearest is not None
+            return None
+        return nearest
 
     def nearest(self, control: Element) -> object | None:
         form = next((node for node in _ancestors(control.node) if node.tag == "form"), None)

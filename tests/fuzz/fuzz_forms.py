@@ -4,13 +4,14 @@ Run with ``make fuzz``, or::
 
     python -m tests.fuzz.fuzz_forms --documents 1000000 --seed 1 --workers 2
 
-It prints one line of counts and the first pages that went wrong, and fails if there are any. An
-oracle that crashes is counted; it makes nothing wrong.
+It prints one line of counts and the pages that went wrong, and fails if there are any. An oracle
+that crashes is counted; that makes nothing wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 from collections import Counter
@@ -100,6 +101,7 @@ def _count(oracle: str, opinion: Verdict | Exception, page: str, tally: Tally) -
     if isinstance(opinion, Exception):
         tally.counts[f"crashes of {oracle}"] += 1
         return
+    tally.counts[f"buttons of unsure form for {oracle}"] += opinion.unsure
     if opinion.wrong:
         tally.note("wrong", page)
     if opinion.is_disturbed:
@@ -128,9 +130,9 @@ def _marks_disturb(page: str) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a campaign on several processes and report it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=100_000)
+    parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)
     batches = max(1, options.documents // BATCH)
     seeds = [f"{options.seed}:{number}" for number in range(batches)]
@@ -138,13 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(options.workers) as pool:
         for number, tally in enumerate(pool.map(campaign, repeat(BATCH, batches), seeds), start=1):
             total.add(tally)
-            if number % 50 == 0:
-                print(
-                    f"… {total.counts['documents']} documents, {total.mistakes()} mistakes",
-                    flush=True,
-                )
+            if tally.examples or number % 50 == 0:
+                done = total.counts["documents"]
+                print("\n".join([f"… {done} documents", *tally.examples]), flush=True)
     print(f"seed={options.seed}, {total.line()}")
-    print("\n".join(total.examples))
     return 1 if total.mistakes() else 0
 
 

@@ -5,10 +5,24 @@ The same pages by the million: ``make fuzz``.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.fuzz.form_oracles import Html5libDocument, LexborDocument, judge, opinions
+from tests.fuzz.form_oracles import (
+    Html5libDocument,
+    LexborDocument,
+    Verdict,
+    eligible,
+    inject,
+    judge,
+    opinions,
+    without_ours,
+)
 from tests.fuzz.fuzz_forms import Tally, campaign
+
+# What real libraries' templates render; made by tests/data/render_forms.py.
+RENDERED = sorted(Path(__file__).parents[1].joinpath("data", "forms").glob("*.html"))
 
 DOCUMENTS = 21_000
 BATCHES = 6
@@ -56,6 +70,23 @@ def test_the_oracles_do_not_crash(tally: Tally) -> None:
     """A crash of an oracle leaves a page unjudged, so it must stay an exception."""
     crashes = sum(number for what, number in tally.counts.items() if what.startswith("crashes"))
     assert crashes <= DOCUMENTS / 1000, tally.line()
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
+def test_every_form_of_a_real_template_is_found(path: Path) -> None:
+    """Flask-WTF, Flask-Admin, Flask-Security, Bootstrap-Flask and Django: all forms, none wrong."""
+    raw = path.read_bytes()
+    injected, forms = inject(raw)
+    assert forms == eligible(LexborDocument(raw.decode()))
+    assert without_ours(injected) == raw
+    assert [
+        verdict for _, verdict in opinions(raw.decode(), injected.decode()) if verdict != Verdict()
+    ] == []
+
+
+def test_the_real_templates_hold_enough_forms() -> None:
+    """At least 200 forms, so that "all of them" says something."""
+    assert sum(eligible(LexborDocument(path.read_text())) for path in RENDERED) >= 200
 
 
 OURS = '<input type="hidden" name="_s3handoff" value="T0" autocomplete="off">'
