@@ -492,6 +492,7 @@ def test_forget_makes_everything_foreign() -> None:
         assert browser.cookies
         bye = browser.submit(added, "/logout")
         assert "bye" in bye.text
+        assert bye.url == "http://localhost/bye"
         assert not bye.tokens
         assert not browser.cookies
         assert browser.submit(added, "/show").status == 403

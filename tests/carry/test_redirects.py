@@ -139,6 +139,21 @@ def test_a_missing_slash_at_the_upload_itself(caplog: pytest.LogCaptureFixture) 
         assert "can carry" not in caplog.text
 
 
+def test_a_view_that_moves_its_whole_form(caplog: pytest.LogCaptureFixture) -> None:
+    """``redirect(…, 307)`` after reading it: the browser brings token and file again, so nothing is lost."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/old", lambda: (shown(), redirect("/new", 307))[1])
+        answer(app, "/new", lambda: page(shown(), form("/old")))
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/old", [("avatar", LEO)])
+        assert [hop.location for hop in seen.hops] == ["/new"]
+        assert line_of(LEO) in browser.submit(seen).text
+        assert "can carry" not in caplog.text
+
+
 def test_a_chain_of_redirects() -> None:
     """Three hops, none of which looks at the file (B88)."""
 
