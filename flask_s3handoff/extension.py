@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 
 from flask import Flask, has_request_context, request
-from markupsafe import Markup
 from werkzeug.datastructures import FileStorage
 
 from .config import HandoffConfig, secret_keys
@@ -24,22 +23,20 @@ from .current import (
     parsed_exchange,
     send_signal,
 )
-from .errors import ConfigError, Forged
+from .errors import ConfigError
+from .exchange import Exchange
 from .files import HandoffFile
-from .forms import hidden_input
+from .handle import Handle
 from .handoff import Handoff, Source, StoredFile
 from .hooks import install
 from .paths import check_key
 from .store import Store
-from .visit import Refusal
 
 View = TypeVar("View", bound=Callable[..., Any])
-Files = list[HandoffFile]
-Refusals = list[Refusal]  # S3Handoff.list hides the builtin
 Loader = TypeVar("Loader", bound=Callable[[], object])
 
 
-class S3Handoff:
+class S3Handoff(Handle):
     """Carry uploaded files from request to request, whichever server gets them.
 
     ::
@@ -77,56 +74,13 @@ class S3Handoff:
         install(app)
         app.jinja_env.globals["s3handoff"] = self
 
-    # This request
+    # This request: see Handle
 
-    @property
-    def files(self) -> Files:
-        """The files that this request brought, fresh or carried."""
-        return [file for file in parsed_exchange().files if not file.error]
+    def _arrived(self) -> Exchange:
+        return parsed_exchange()
 
-    def get(self, field: str) -> HandoffFile | None:
-        """Return the first file of this field, or ``None``."""
-        return next(iter(self.getlist(field)), None)
-
-    def getlist(self, field: str) -> Files:
-        """Return the files of this field."""
-        return [file for file in self.files if file.field == field]
-
-    @property
-    def errors(self) -> Refusals:
-        """The tokens of this request that could not be used: field, filename, code."""
-        return parsed_exchange().errors
-
-    def fields(self) -> Markup:
-        """Return the hidden input that carries this request's files, or nothing.
-
-        In a template: ``<form method="post">{{ s3handoff.fields() }} … </form>``.
-        """
-        token = self.token()
-        # the alphabet of a token has nothing to escape
-        return Markup(hidden_input(token).decode()) if token else Markup()  # noqa: S704
-
-    def token(self) -> str:
-        """Return a token of this request's files for a JSON or fragment client, or ``""``."""
-        exchange = parsed_exchange()
-        files = exchange.carried_files()
-        return exchange.token(files) if files else ""
-
-    def restore(self, token: str) -> Files:
-        """Return the files of a token that a client gave back; ``Forged`` if it is not ours."""
-        if not current_handoff().config.enabled:
-            return []
-        exchange = current_exchange()
-        refused = len(exchange.errors)
-        files = exchange.admit_tokens([token])
-        forged = any(refusal.code == Forged.reason for refusal in exchange.errors[refused:])
-        if forged and exchange.rooms.config.on_error == "raise":
-            raise Forged()
-        return files
-
-    def forget(self) -> None:
-        """Take the binding cookies from this browser: what it carries becomes ``foreign``."""
-        current_exchange().forgets = True
+    def _begun(self) -> Exchange:
+        return current_exchange()
 
     # Permanent files
 

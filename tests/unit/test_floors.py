@@ -29,7 +29,7 @@ FLOORS: dict[str, list[list[str]]] = {
     "second": [
         [
             *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
-            *("leaving", "arriving", "handoff", "links"),
+            *("leaving", "arriving", "handle", "handoff", "links"),
         ],
     ],
     "faces": [
@@ -44,7 +44,7 @@ DOORS = {
     "botocore": {"s3client"},
     "flask": {"current", "hooks", "extension"},
     "blinker": {"current"},
-    "markupsafe": {"extension"},
+    "markupsafe": {"handle"},
 }
 ROOF = "__init__"
 PACKAGE = "flask_s3handoff"
