@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .htmlscan import BARRIERS, CELLS, FORMATTING, Attribute, Doubt, Tag, attributes, tags
+from .controls import Controls, IsOwn, controls_of, may_matter, sends_elsewhere, value_of
+from .htmlscan import BARRIERS, CELLS, FORMATTING, Doubt, Tag, first_attributes, tags
 from .origins import clean_url
-from .paths import TOKEN_FIELD
 
 # Beyond these a page takes too long to read (H83).
 MAX_FORMS = 200
 MAX_CONTROLS = 1000
 MAX_TAGS, BYTES_PER_TAG = 2000, 16
 
-_SUBMITS = frozenset({"post", "dialog"})
-# htmx and Turbo send a form elsewhere than its action says (H44).
-_HTMX = re.compile(rb"(?:data-)?hx-(?:get|post|put|patch|delete)")
-_TURBO = re.compile(rb"data-turbo-(?!confirm)")
-_MAY_MATTER = (b"form", b"file", b"hx-", b"turbo", b"&", TOKEN_FIELD.encode())
 # What, behind a doubt, may change the answer for a form before it.
 _LATER = re.compile(
     rb"form(?:action|method|enctype)|[\s/\"']form\s*=|<base|hx-|data-turbo|_s3handoff"
@@ -38,34 +33,6 @@ _TABLE_PART = re.compile(
     rb"<(/?)(?:(t[dh]|caption)|table|tr|tbody|thead|tfoot|colgroup)[\t\n\f\r />]", re.IGNORECASE
 )
 _LOOK_BACK_BYTES = 4096
-
-First = Mapping[bytes, Attribute]
-
-
-@dataclass(frozen=True)
-class FileInput:
-    """A file input of a form; ``required_at`` is the offset of its word ``required``, if any."""
-
-    name: str
-    required_at: int | None = None
-
-
-@dataclass
-class Controls:
-    """What the controls of one form say about it."""
-
-    send_elsewhere: bool = False
-    use_base: bool = False
-    have_token: bool = False
-    file_inputs: list[FileInput] = field(default_factory=list)
-
-    def adopt(self, others: Controls) -> None:
-        """Take over other controls; their file inputs go to the first form that asks."""
-        self.send_elsewhere |= others.send_elsewhere
-        self.use_base |= others.use_base
-        self.have_token |= others.have_token
-        self.file_inputs += others.file_inputs
-        others.file_inputs = []
 
 
 @dataclass(eq=False)
@@ -88,7 +55,7 @@ class FormElement:
     controls: Controls = field(default_factory=Controls)
 
 
-def read_forms(page: bytes, is_own: Callable[[str], bool]) -> Reading:
+def read_forms(page: bytes, is_own: IsOwn) -> Reading:
     """Read a page up to its end or its first doubt; ``is_own`` judges the addresses in it."""
     reading = _read(page, is_own, formatting=False)
     if any(form.is_bare for form in reading.accepted()):
@@ -96,7 +63,7 @@ def read_forms(page: bytes, is_own: Callable[[str], bool]) -> Reading:
     return reading
 
 
-def _read(page: bytes, is_own: Callable[[str], bool], *, formatting: bool) -> Reading:
+def _read(page: bytes, is_own: IsOwn, *, formatting: bool) -> Reading:
     reading = Reading(page, is_own)
     try:
         for tag in tags(page, formatting=formatting):
@@ -111,7 +78,7 @@ def _read(page: bytes, is_own: Callable[[str], bool], *, formatting: bool) -> Re
 class Reading:
     """One pass over the tags of a page."""
 
-    def __init__(self, page: bytes, is_own: Callable[[str], bool]) -> None:
+    def __init__(self, page: bytes, is_own: IsOwn) -> None:
         self.page, self.is_own = page, is_own
         self.tags_left = MAX_TAGS + len(page) // BYTES_PER_TAG
         self.controls_left = MAX_CONTROLS
@@ -123,10 +90,11 @@ class Reading:
         self.templates = 0
         self.in_select = False
         self.in_button = False
-        self.around_noscript: tuple[FormElement | None, int] | None = None
+        self.around_noscript: tuple[FormElement | None, int, bool] | None = None
         self.base: str | None = None
         self.base_is_foreign = False
         self.unclosed: Counter[bytes] = Counter()  # formatting elements
+        self.opened_at: dict[bytes, int] = {}
         self.is_unsettled = False
 
     def take(self, tag: Tag) -> None:
@@ -185,18 +153,18 @@ class Reading:
             raise Doubt(tag.start)  # the pointer is clear, but the form may stay open (H29c)
 
     def _element(self, tag: Tag) -> FormElement:
-        first = _first_attributes(self.page, tag)
-        action = _value(first, b"action")
+        first = first_attributes(self.page, tag)
+        action = value_of(first, b"action")
         is_bare = not _REOPENS.match(self.page, tag.end)
         is_unsettled = self.is_unsettled or self.unclosed.total() > 0
         return FormElement(
             insert_at=tag.end,
             depth=len(self.barriers),
             action=clean_url(action) if action else None,
-            marked=_value(first, b"data-s3handoff"),
-            form_id=_value(first, b"id"),
-            is_refused=(_value(first, b"method") or "").lower() != "post"
-            or self._sends_elsewhere(first, b"action", b"enctype")
+            marked=value_of(first, b"data-s3handoff"),
+            form_id=value_of(first, b"id"),
+            is_refused=(value_of(first, b"method") or "").lower() != "post"
+            or sends_elsewhere(first, b"action", b"enctype", self.is_own)
             or (is_bare and is_unsettled),
             is_bare=is_bare,
             is_loose=b"table" in self.barriers and not self._is_in_cell(tag.start),
@@ -223,13 +191,12 @@ class Reading:
             self._control(tag)
 
     def _control(self, tag: Tag) -> None:
-        text = self.page[tag.start : tag.end].lower()
-        if not any(word in text for word in _MAY_MATTER):
+        if not may_matter(self.page[tag.start : tag.end]):
             return
         self.controls_left -= 1
-        first = _first_attributes(self.page, tag)
-        controls = self._controls(tag, first)
-        form_id = _value(first, b"form")
+        first = first_attributes(self.page, tag)
+        controls = controls_of(self.page, tag, first, self.is_own)
+        form_id = value_of(first, b"form")
         if form_id is not None:
             self.elsewhere.setdefault(form_id, Controls()).adopt(controls)
             return
@@ -241,35 +208,8 @@ class Reading:
         if self.forms:
             self.forms[-1].controls.adopt(controls)
 
-    def _controls(self, tag: Tag, first: First) -> Controls:
-        method = _value(first, b"formmethod")
-        by_get = method is not None and method.lower() not in _SUBMITS  # token in the URL (H25)
-        is_input = tag.name == b"input"
-        return Controls(
-            send_elsewhere=by_get or self._sends_elsewhere(first, b"formaction", b"formenctype"),
-            use_base=bool(_value(first, b"formaction")),
-            have_token=is_input and _value(first, b"name") == TOKEN_FIELD,
-            file_inputs=self._file_inputs(tag, first) if is_input else [],
-        )
-
-    def _file_inputs(self, tag: Tag, first: First) -> list[FileInput]:
-        name = _value(first, b"name")
-        if not name or (_value(first, b"type") or "").lower() != "file":
-            return []
-        required = [a.at for a in attributes(self.page, tag) if a.name == b"required"]
-        return [FileInput(name, required[0] if len(required) == 1 else None)]
-
-    def _sends_elsewhere(self, first: First, url: bytes, encoding: bytes) -> bool:
-        if (_value(first, encoding) or "").lower() == "text/plain":
-            return True  # no server can parse it (H28)
-        return any(
-            name.endswith(b"hx-get") or not self.is_own(attribute.value)
-            for name, attribute in first.items()
-            if name == url or _HTMX.fullmatch(name) or _TURBO.match(name)
-        )
-
     def _base(self, tag: Tag) -> None:
-        href = _value(_first_attributes(self.page, tag), b"href")
+        href = value_of(first_attributes(self.page, tag), b"href")
         if href is None:
             return
         self.base_is_foreign |= not self.is_own(href)
@@ -300,7 +240,7 @@ class Reading:
     def _noscript(self, tag: Tag) -> None:
         """Let through what means the same with and without scripting (H11)."""
         self._settle(tag)
-        state = self.pointer, self.templates
+        state = self.pointer, self.templates, self.in_button
         if tag.is_end and state != self.around_noscript:
             raise Doubt(tag.start)
         self.around_noscript = None if tag.is_end else state
@@ -309,10 +249,16 @@ class Reading:
         raise Doubt(tag.start)  # it may replace the body (H19)
 
     def _formatting(self, tag: Tag) -> None:
+        """Count what is open; an end tag does not count behind eight blocks that are open in it."""
         if not tag.is_end:
+            self.opened_at.setdefault(tag.name, tag.end)
             self.unclosed[tag.name] += 1
         elif self.unclosed[tag.name]:
             self.unclosed[tag.name] -= 1
+        if tag.is_end and not self.unclosed[tag.name]:
+            inside = self.opened_at.pop(tag.name, tag.start), tag.start
+            opened = self.page.count(b"<", *inside) - 2 * self.page.count(b"</", *inside)
+            self.is_unsettled |= opened >= 8
 
     def _settle(self, _tag: Tag) -> None:
         """Remember for good that a formatting element was left open where its end may not count."""
@@ -334,15 +280,3 @@ _HANDLERS = {
     b"noscript": Reading._noscript,
     b"frameset": Reading._frameset,
 }
-
-
-def _first_attributes(page: bytes, tag: Tag) -> dict[bytes, Attribute]:
-    """Return the attributes of a tag as browsers keep them: the first of each name (H42)."""
-    first: dict[bytes, Attribute] = {}
-    for attribute in attributes(page, tag):
-        first.setdefault(attribute.name, attribute)
-    return first
-
-
-def _value(first: First, name: bytes) -> str | None:
-    return first[name].value if name in first else None

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urljoin
 
-from .formreader import FileInput, FormElement, read_forms
+from .controls import FileInput
+from .formreader import FormElement, read_forms
 from .htmlscan import is_readable
 from .origins import is_own_url
 from .paths import TOKEN_FIELD

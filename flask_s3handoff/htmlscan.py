@@ -84,10 +84,18 @@ def tags(page: bytes, *, formatting: bool = False) -> Iterator[Tag]:
 
 
 def attributes(page: bytes, tag: Tag) -> Iterator[Attribute]:
-    """Yield the attributes of a start tag in order, duplicates too: browsers keep the first."""
+    """Yield the attributes of a start tag in order, duplicates too."""
     for found in _ATTRIBUTE.finditer(page, tag.start + 1 + len(tag.name), tag.end - 1):
         raw = found[2] or found[3] or found[4] or b""
         yield Attribute(found[1].lower(), raw, found.start(1))
+
+
+def first_attributes(page: bytes, tag: Tag) -> dict[bytes, Attribute]:
+    """Return the attributes as browsers keep them: the first of each name (H42)."""
+    first: dict[bytes, Attribute] = {}
+    for attribute in attributes(page, tag):
+        first.setdefault(attribute.name, attribute)
+    return first
 
 
 def decoded(raw: bytes) -> str:

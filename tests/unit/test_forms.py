@@ -76,6 +76,7 @@ PAGES = [
     ("H11-script-over-its-end", f"<noscript><script></noscript>{P}</script>"),
     ("H11-table-over-its-end", f"<noscript><table></noscript>{P}"),
     ("H11-template-over-its-end", f"<noscript><template></noscript>{P}</template>{P}"),
+    ("H11-button-over-its-end", f"{P}⇩x<button><noscript></button></noscript>{P}"),
     ("H11-nested", f"<noscript><noscript></noscript>{P}</noscript>{P}"),
     ("H12-template", f"<template>{P}</template>{P}⇩x"),
     ("H12-form-around", f"{P}⇩x<template></form></template>{P}"),
@@ -242,6 +243,8 @@ PAGES = [
     ("disturb-icon-link", f"<p><a href=x>y <i class=z></i></a></p>{P}⇩<div>x</div></form>"),
     ("disturb-table-end", f"<table><b><td></b></td></table>{P}<div>x</div></form>"),
     ("disturb-cell-start", f"<p><b></p><table><td></b></table>{P}<p>x</form>"),
+    ("disturb-deep", f"<b>{'<div>' * 8}</b>{'</div>' * 8}{P}<div>x</div></form>"),
+    ("disturb-not-so-deep", f"<b>{'<div>' * 7}</b>{'</div>' * 7}{P}⇩<div>x</div></form>"),
     ("disturb-link-in-link", f"<p><a><a></a></p>{P}<div>x</div></form>"),
 ]
 
