@@ -86,6 +86,12 @@ def test_a_flight_ends_with_its_error(root: Path) -> None:
         raise OSError("mine")
 
 
+def die_in_time() -> None:
+    """Let a forked child not outlive its test, even where it hangs on a lock."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(SECONDS))
+
+
 def count(root: str, relpath: str, rounds: int) -> None:
     """Add to a number in a file, which is lost when two do it at once."""
     workdir, number = make(Path(root)), Path(root).with_name("number")
@@ -168,6 +174,7 @@ def test_rule_12_a_child_forked_during_a_flight_does_not_prolong_it(root: Path) 
     with workdir.flight(relpath):
         child = os.fork()
         if child == 0:
+            die_in_time()
             os.close(wake)
             os.read(awake, 1)  # until the parent is done
             os._exit(0)
@@ -197,6 +204,7 @@ def test_rule_12_a_child_does_not_wait_for_threads_of_its_parent(root: Path) -> 
     workdir._turns._guard.acquire()  # as if another thread were just asking for its turn
     child = os.fork()
     if child == 0:
+        die_in_time()
         with workdir.flight(other, until=time.monotonic() + 5):
             os._exit(7)
         os._exit(1)

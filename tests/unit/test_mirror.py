@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import threading
 import time
 import tracemalloc
@@ -897,6 +898,8 @@ def in_a_child(work: Callable[[], object]) -> int:
     """Run something in a forked child; return its exit code, 0 if it went well."""
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(SECONDS))  # a child that hangs must not outlive its test
         with contextlib.suppress(BaseException):
             work()
             os._exit(0)
