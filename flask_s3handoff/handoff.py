@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,8 +60,7 @@ class Handoff:
         notify: Notify = lambda _event, _facts: None,
     ) -> None:
         self.config = config
-        self._store: Store | None = None
-        self._lock = threading.Lock()
+        self._made: dict[str, Store] = {}
         workdir = _make_workdir(config)
         mirror = Mirror(
             self.store,
@@ -80,10 +78,11 @@ class Handoff:
 
     def store(self) -> Store:
         """Return the store; it is made on first use, and contacted later still (rule 8)."""
-        with self._lock:
-            if self._store is None:
-                self._store = _make_store(self.config)
-            return self._store
+        if "store" not in self._made:
+            # Of two threads here at once one makes a store for nothing. A lock would be worse: who
+            # is forked while another thread holds it waits for ever (rule 12).
+            self._made.setdefault("store", _make_store(self.config))
+        return self._made["store"]
 
     def exchange(self, visit: Visit) -> Exchange:
         """Begin the story of one request."""
