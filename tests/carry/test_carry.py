@@ -481,6 +481,7 @@ def test_forget_makes_everything_foreign() -> None:
 
         @app.post("/logout")
         def logout() -> Any:
+            shown()
             handoff.forget()
             return redirect("/bye")
 
