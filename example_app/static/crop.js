@@ -6,52 +6,67 @@
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const between = (least, value, most) => Math.max(least, Math.min(Math.round(value), most));
 
-  const picture = document.getElementById("picture");
   const square = document.getElementById("square");
   const fields = document.querySelector("form.crop").elements;
-  const full = { width: fields.width.max, height: fields.height.max };
+  const full = { width: Number(fields.width.max), height: Number(fields.height.max) };
+  const step = Math.max(1, Math.round(full.width / 100));
 
   function read() {
     return Object.fromEntries(NAMES.map((name) => [name, Number(fields[name].value)]));
   }
 
-  // The frame is exact to a fraction of a pixel: rounding must not lead out of the picture.
   function write(box) {
+    const whole = fit(box);
+    NAMES.forEach((name) => { fields[name].value = whole[name]; });
+  }
+
+  // The nearest box of whole pixels that lies in the picture; what is too large shrinks.
+  function fit(box) {
     const x = between(0, box.x, full.width - 1);
     const y = between(0, box.y, full.height - 1);
     const width = between(1, box.width, full.width - x);
     const height = between(1, box.height, full.height - y);
-    const rounded = { x, y, width, height };
-    NAMES.forEach((name) => { fields[name].value = rounded[name]; });
+    const side = Math.min(width, height);
+    return square.checked ? { x, y, width: side, height: side } : { x, y, width, height };
+  }
+
+  function type(event) {
+    const box = read();
+    if (square.checked && event.target === fields.width) box.height = box.width;
+    if (square.checked && event.target === fields.height) box.width = box.height;
+    cropper.setData(fit(box));
+  }
+
+  function shape() {
+    const box = fit(read());
+    cropper.setAspectRatio(square.checked ? 1 : NaN); // this alone would start the frame afresh
+    cropper.setData(box);
   }
 
   function press(event) {
     const arrow = ARROWS[event.key];
     if (!arrow || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    const step = Math.max(1, Math.round(full.width / 100));
     const [right, down] = arrow.map((way) => way * step);
-    const box = cropper.getData();
-    if (!event.shiftKey) {
-      move(box, right, down);
-    } else if (square.checked) {
-      grow(box, right + down, right + down);
-    } else {
-      grow(box, right, down);
-    }
+    cropper.setData(event.shiftKey ? grown(read(), right, down) : moved(read(), right, down));
   }
 
-  function move(box, right, down) {
+  function moved(box, right, down) {
     const x = between(0, box.x + right, full.width - box.width);
     const y = between(0, box.y + down, full.height - box.height);
-    cropper.setData({ ...box, x, y });
+    return { ...box, x, y };
   }
 
-  function grow(box, right, down) {
-    const width = between(1, box.width + right, full.width - box.x);
-    const height = between(1, box.height + down, full.height - box.y);
-    const side = Math.min(width, height);
-    cropper.setData({ ...box, ...(square.checked ? { width: side, height: side } : { width, height }) });
+  function grown(box, right, down) {
+    const wider = square.checked ? right + down : right;
+    const higher = square.checked ? right + down : down;
+    return fit({ ...box, width: box.width + wider, height: box.height + higher });
+  }
+
+  function tell() {
+    const { x, y, width, height } = read();
+    document.getElementById("crop-status").textContent =
+      `${width} by ${height} pixels, ${x} from the left, ${y} from the top`;
   }
 
   function makeReachable() {
@@ -64,20 +79,23 @@
     frame.addEventListener("keyup", tell);
   }
 
-  function tell() {
-    const { x, y, width, height } = read();
-    document.getElementById("crop-status").textContent =
-      `${width} by ${height} pixels, ${x} from the left, ${y} from the top`;
+  // The picture may arrive late: what was typed meanwhile, or left here before Back, counts.
+  function begin() {
+    shape();
+    picture.addEventListener("crop", (event) => write(event.detail));
+    picture.addEventListener("cropend", tell);
+    NAMES.forEach((name) => fields[name].addEventListener("change", type));
+    square.addEventListener("change", shape);
+    makeReachable();
   }
 
-  const first = read();
-  square.checked = first.width === first.height;
+  const picture = document.getElementById("picture");
+  const { width, height } = read();
+  square.checked = width === height;
+  document.querySelectorAll("[data-script]").forEach((part) => { part.hidden = false; });
   const cropper = new Cropper(picture, {
-    data: first,
-    aspectRatio: square.checked ? 1 : NaN,
     viewMode: 1,
     dragMode: "move",
-    autoCropArea: 1,
     background: false,
     checkCrossOrigin: false, // would change the signed address of the picture
     checkOrientation: false, // browsers turn pictures themselves
@@ -86,12 +104,6 @@
     scalable: false,
     zoomable: false,
     toggleDragModeOnDblclick: false,
-    ready: makeReachable,
-    crop: (event) => write(event.detail),
-    cropend: tell,
+    ready: begin,
   });
-
-  NAMES.forEach((name) => fields[name].addEventListener("change", () => cropper.setData(read())));
-  square.addEventListener("change", () => cropper.setAspectRatio(square.checked ? 1 : NaN));
-  document.querySelectorAll("[data-script]").forEach((part) => { part.hidden = false; });
 })();

@@ -40,8 +40,7 @@
       if (!this.file) return;
       const picture = shown.querySelector("img");
       URL.revokeObjectURL(picture.src);
-      picture.hidden = false;
-      picture.onerror = () => { picture.hidden = true; };
+      picture.onerror = () => { shown.hidden = true; };
       picture.src = URL.createObjectURL(this.file);
       shown.querySelector("figcaption").textContent = readable(this.file.size);
       this.say(this.problem());
@@ -95,7 +94,7 @@
         document.querySelector(part).replaceWith(page.querySelector(part));
       }
       start();
-      document.querySelector(".errors, main").focus();
+      (document.querySelector(".errors") || document.querySelector("main")).focus();
     }
 
     failed(problem) {
@@ -106,12 +105,15 @@
 
     say(problem) {
       document.querySelectorAll(".errors, .error").forEach((part) => part.remove());
-      this.input.toggleAttribute("aria-invalid", Boolean(problem));
+      this.input.setAttribute("aria-invalid", Boolean(problem));
+      this.input.setAttribute("aria-describedby", problem ? "avatar-hint avatar-error" : "avatar-hint");
       if (!problem) return;
-      const box = this.form.querySelector("template").content.cloneNode(true);
-      box.querySelector("a").textContent = problem;
-      box.querySelector(".errors").autofocus = false;
-      document.querySelector("main").prepend(box);
+      const [summary, beside] = this.form.querySelector("template").content.cloneNode(true).children;
+      summary.querySelector("a").textContent = problem;
+      summary.autofocus = false;
+      beside.append(problem);
+      document.querySelector("main").prepend(summary);
+      this.input.before(beside);
     }
   }
 

@@ -109,7 +109,7 @@ def walk(person: Browser) -> tuple[Page, list[str]]:
 
 def shown(page: Page) -> tuple[int, int]:
     """Fetch the first avatar of the gallery as a browser does, and return its size."""
-    (src,) = re.findall(r'<img src="([^"]+)" alt="Avatar saved', page.text)
+    (src,) = re.findall(r'<img src="([^"]+)" alt="Avatar \d', page.text)
     url = urljoin(page.answer.url, src.replace("&amp;", "&"))
     answer = requests.get(url, timeout=10)
     with Image.open(io.BytesIO(answer.content)) as avatar:

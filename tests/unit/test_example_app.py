@@ -91,7 +91,7 @@ def problem(page: Page) -> str:
 
 def gallery(page: Page) -> list[str]:
     """The addresses of the saved avatars."""
-    return re.findall(r'<img src="([^"]+)" alt="Avatar saved', page.text)
+    return re.findall(r'<img src="([^"]+)" alt="Avatar \d', page.text)
 
 
 # The three steps
