@@ -188,7 +188,7 @@ def _referenced(found: re.Match[str]) -> str:
     """Decode one character reference by the rules for attributes (threats 4.2, rule 1)."""
     hexadecimal, decimal, name, after = found.groups()
     if name:
-        return html5.get(name + after, found[0]) if after != "=" else found[0]
+        return html5.get(name + after, found[0])  # no name ends with "="
     digits = (hexadecimal or decimal).lstrip("0") or "0"
     if len(digits) > 7:  # beyond Unicode, and `int` is slow with many digits
         return "\ufffd"
