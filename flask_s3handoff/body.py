@@ -106,22 +106,22 @@ def parse(
         return parsed
 
 
-def tokens_of(
+def parse_unread(
     parser: FormDataParser,
     stream: IO[bytes],
     mimetype: str,
     content_length: int | None,
     options: Mapping[str, str],
-) -> list[str]:
-    """Read a body that nobody asked for, only for its tokens; whatever is wrong, there are none."""
+) -> Parsed:
+    """Read a body that nobody asked for, without its files; whatever is wrong, it is empty."""
     parser.stream_factory = _drop
     if mimetype == "multipart/form-data":
         stream = _steady(stream, options)
     try:
         form = parser.parse(stream, mimetype, content_length, dict(options))[1]
     except Exception:  # noqa: BLE001 - the view has answered already: its answer must not change
-        return []
-    return form.getlist(TOKEN_FIELD)
+        return Parsed(stream, parser.cls())
+    return Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
 
 
 def _steady(stream: IO[bytes], options: Mapping[str, str]) -> IO[bytes]:

@@ -18,7 +18,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request, Response
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token
-from .body import parse, tokens_of
+from .body import parse, parse_unread
 from .current import (
     EXCHANGE_KEY,
     acts_here,
@@ -232,7 +232,9 @@ def _tokens_in_unread_body() -> list[str]:
         stream = request.stream
     except HTTPException:  # over MAX_CONTENT_LENGTH: the answer has said so, or does not mind
         return []
-    return tokens_of(parser, stream, request.mimetype, size, request.mimetype_params)
+    unread = parse_unread(parser, stream, request.mimetype, size, request.mimetype_params)
+    vars(this).update(form=unread.form, files=parser.cls())  # for an `after_request` that asks
+    return unread.tokens
 
 
 def _serve_link(link: str) -> Response:

@@ -458,3 +458,26 @@ def test_no_name_is_a_path(fleet: Fleet, name: str) -> None:
         (key,) = memory(own).keys()
         assert key.startswith("handoff/2")
         assert key.count("/") == 3
+
+
+@pytest.mark.parametrize("enctype", [MULTIPART, "application/x-www-form-urlencoded"])
+def test_an_after_request_may_read_the_form_that_the_view_did_not(enctype: str) -> None:
+    """A logger that looks late finds the form as ever, without our field and without files."""
+    logged: list[Any] = []
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        site(app, handoff)
+
+        @app.after_request
+        def log(response: Any) -> Any:
+            logged.append([dict(request.form), dict(request.files)])
+            return response
+
+    with fleet_of(build) as own:
+        browser = Browser(own)
+        token = browser.post("/show", [("avatar", LEO)]).form().token
+        seen = browser.post("/blind", [("q", "1"), ("_s3handoff", token)], enctype=enctype)
+        assert seen.tokens
+        assert logged[-1] == [{"q": "1"}, {}]
+        browser.post("/blind", [("q", "2")], enctype=enctype)
+        assert logged[-1] == [{"q": "2"}, {}]

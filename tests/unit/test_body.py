@@ -28,7 +28,7 @@ from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from flask_s3handoff.body import Parsed, _Steady, parse, tokens_of
+from flask_s3handoff.body import Parsed, _Steady, parse, parse_unread
 from flask_s3handoff.errors import ConfigError, TooLarge, Unavailable
 
 MULTIPART = "multipart/form-data; boundary=B"
@@ -595,7 +595,8 @@ def test_a_storage_class_that_drops_files_leaves_no_sink() -> None:
 
 def tokens(body: bytes, content_type: str = MULTIPART, stream: Any = None) -> list[str]:
     mimetype, options = parse_options_header(content_type)
-    return tokens_of(parser(), stream or io.BytesIO(body), mimetype, len(body), options)
+    stream = stream or io.BytesIO(body)
+    return parse_unread(parser(), stream, mimetype, len(body), options).tokens
 
 
 def test_an_unread_body_gives_its_tokens() -> None:
