@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import multiprocessing
 import os
@@ -169,22 +170,40 @@ def test_f17_the_flight_of_a_killed_process_is_over(root: Path) -> None:
 @forks
 def test_rule_12_a_child_forked_during_a_flight_does_not_prolong_it(root: Path) -> None:
     """A child has its parent's descriptors: the lock is given back, not only closed."""
-    workdir, relpath = make(root), new_relpath("a")
-    awake, wake = os.pipe()
-    with workdir.flight(relpath):
+    relpath, (awake, wake), flown = new_relpath("a"), os.pipe(), threading.Event()
+
+    def fly() -> None:
+        with make(root).flight(relpath, until=soon()):  # another worker: it waits for the file
+            flown.set()
+
+    waiter = threading.Thread(target=fly)
+    with make(root).flight(relpath):
         child = os.fork()
         if child == 0:
             die_in_time()
             os.close(wake)
             os.read(awake, 1)  # until the parent is done
             os._exit(0)
-    try:
-        with make(root).flight(relpath, until=time.monotonic() + 2):
-            pass
-    finally:
-        os.close(wake)
-        os.close(awake)
-        os.waitpid(child, 0)
+        waiter.start()
+        until = soon()
+        while len(openers(root / "lock")) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    is_prompt = flown.wait(3)
+    os.close(wake)
+    os.close(awake)
+    os.waitpid(child, 0)
+    waiter.join(SECONDS)
+    assert is_prompt
+
+
+def openers(folder: Path) -> list[str]:
+    """List the descriptors of this process that are open below a folder."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [path for path in found if path.startswith(str(folder))]
 
 
 @forks

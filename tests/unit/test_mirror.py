@@ -523,9 +523,11 @@ def test_rule_10_what_nobody_has_begun_is_not_begun_late(server: Server, store: 
         assert store.entered.acquire(timeout=SECONDS)
     for pending in pendings:
         refused_in_time(lambda p=pending: p.wait(time.monotonic()))  # type: ignore[misc]
+    late: list[int] = []
+    refused_in_time(lambda: server.mirror.do(lambda: late.append(1), until=time.monotonic()))
     store.released.set()
     server.mirror.close()
-    assert store.verbs.count("put") == 8
+    assert (store.verbs.count("put"), late) == (8, [])
     for pending in pendings[8:]:
         with pytest.raises(Unavailable):
             pending.wait(soon())
@@ -534,11 +536,12 @@ def test_rule_10_what_nobody_has_begun_is_not_begun_late(server: Server, store: 
 def test_an_upload_given_up_in_time_makes_no_object(server: Server, store: FakeStore) -> None:
     """After the deadline nobody will name the object: its parts are dropped, not joined."""
     store.hanging.add("part")
-    _, pending, _ = server.upload(noise(12 * MIB))
+    _, pending, _ = server.upload(bytes(40 * MIB), step=MIB)
     refused_in_time(lambda: pending.wait(soon(0.1)))
     store.released.set()
     server.mirror.close()
     assert (store.objects, store.verbs[-1]) == ({}, "abort")
+    assert store.verbs.count("part") <= STREAMS
 
 
 def test_a_large_file_does_not_keep_the_small_ones_waiting(
@@ -913,8 +916,9 @@ def test_rule_12_a_child_has_a_pool_of_its_own(
     server: Server, store: FakeStore, is_busy: bool
 ) -> None:
     """A pool that was used before a fork is dead in the child: the child makes its own."""
-    for _ in range(3):
-        server.upload(noise(1000))[1].wait(soon())
+    all_threads = threading.Barrier(8)
+    for future in [server.mirror._pool.submit(all_threads.wait) for _ in range(8)]:
+        future.result(SECONDS)
     if is_busy:
         store.hanging.add("part")
         server.upload(noise(12 * MIB))

@@ -633,10 +633,11 @@ def aged(workdir: WorkDir, clock: Clock, seconds: float, data: bytes = DATA) -> 
 def test_t19_the_oldest_go_first_until_the_limit_is_kept(root: Path, clock: Clock) -> None:
     """Beyond `max_bytes` the oldest local copies go, and their folders with them."""
     workdir = make(root, clock)
-    relpaths = [aged(workdir, clock, age) for age in (500, 900, 700, 600, 800)]
-    make(root, clock, max_bytes=3 * SIZE).evict()
-    assert files_below(root) == sorted(relpaths[i] for i in (0, 3, 2))
-    assert len([p for p in root.rglob("*") if p.is_dir()]) == 1 + 3
+    ages = random.Random(1).sample(range(400, 1000), 12)
+    relpaths = {age: aged(workdir, clock, age) for age in ages}
+    make(root, clock, max_bytes=6 * SIZE).evict()
+    assert files_below(root) == sorted(relpaths[age] for age in sorted(ages)[:6])
+    assert len([p for p in root.rglob("*") if p.is_dir()]) == 1 + 6
 
 
 def test_a_file_that_somebody_is_about_to_open_stays(root: Path, clock: Clock) -> None:
