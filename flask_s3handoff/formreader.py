@@ -200,9 +200,8 @@ class Reading:
         if form_id is not None:
             self.elsewhere.setdefault(form_id, Controls()).adopt(controls)
             return
-        if (
-            not self.pointer or self.pointer.is_loose
-        ):  # it may still be in a form: `<form><b></form>`
+        # After `<form><b></form>` a parser has no form, and the control may still be inside of one.
+        if not self.pointer or self.pointer.is_loose:
             self.spoilt = len(self.forms) if controls.send_elsewhere else self.spoilt
             self.rebased = len(self.forms) if controls.use_base else self.rebased
         if self.forms:
