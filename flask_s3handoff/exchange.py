@@ -201,7 +201,7 @@ class Exchange:
         _check_usable(file)
         claim = file._claim
         revision, pending, path = self.rooms.mirror.revise(
-            source, filename=claim.relpath.rpartition("/")[2], content_type=claim.content_type
+            source, filename=claim.filename, content_type=claim.content_type
         )
         carried = self._keep(file)
         carried.pending, carried.local_path = pending, path

@@ -10,12 +10,15 @@ import functools
 import hashlib
 import io
 import logging
+import mimetypes
 import os
+from dataclasses import replace
 from typing import IO, Any, NamedTuple, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
 
 from .errors import HandoffError
+from .paths import display_name
 from .tokens import Claim
 
 log = logging.getLogger("flask_s3handoff")
@@ -118,9 +121,17 @@ class HandoffFile(FileStorage):
 
     @property
     def claim(self) -> Claim:
-        """The claim of the newest revision; an edit is settled first."""
+        """The claim of the newest revision; a new name and an edit are settled first."""
         self.settle()
         return self._claim
+
+    def _settle_name(self) -> None:
+        """Take on the name that the app gave the file, and the type that goes with it."""
+        name = display_name(self.filename or "") or self._claim.filename
+        if name != self._claim.filename:
+            kind = mimetypes.guess_type(name)[0] or self._claim.content_type
+            self._claim = replace(self._claim, filename=name, content_type=kind)
+            self.headers["Content-Type"] = kind
 
     @property
     def error(self) -> HandoffError | None:
@@ -163,7 +174,8 @@ class HandoffFile(FileStorage):
         self._keeper.discard(self)
 
     def settle(self) -> None:
-        """Make a new revision of the edit copy if it was changed."""
+        """Take on a new name, and make a new revision of the edit copy if it was changed."""
+        self._settle_name()
         path = self._edit_path
         if path is None or not self._was_edited(path):
             return

@@ -206,6 +206,16 @@ def test_reading_or_touching_the_path_makes_no_revision(
     assert "revise" not in keeper.asked
 
 
+def test_a_new_name_is_carried_with_the_type_that_goes_with_it(file: HandoffFile) -> None:
+    """A PNG that was cropped and saved as a JPEG is one from then on."""
+    file.filename = "avatar.jpg"
+
+    assert (file.claim.filename, file.claim.content_type) == ("avatar.jpg", "image/jpeg")
+    assert file.mimetype == "image/jpeg"
+    file.filename = None
+    assert file.claim.filename == "avatar.jpg"
+
+
 def test_a_path_that_was_moved_away_leaves_the_revision(
     file: HandoffFile, keeper: FakeKeeper, tmp_path: Path
 ) -> None:
