@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import ExifTags, Image, ImageDraw, ImageFilter
 
 SKY, DUSK, HILL, MEADOW = "#5b8def", "#ffd9a0", "#3d6b57", "#5f9a6b"
 SKIN, HAIR, SHIRT, INK = "#f2c79f", "#5a3420", "#c8443c", "#2b2320"
@@ -24,6 +24,15 @@ def portrait(width: int = 1200, height: int = 800, *, kind: str = "JPEG") -> byt
     )
     body = io.BytesIO()
     smooth.save(body, kind, quality=88)
+    return body.getvalue()
+
+
+def sideways(photo: bytes) -> bytes:
+    """Add what a camera writes that was held on its side: turn me clockwise."""
+    with Image.open(io.BytesIO(photo)) as picture:
+        exif, body = picture.getexif(), io.BytesIO()
+        exif[ExifTags.Base.Orientation] = 6
+        picture.save(body, "JPEG", exif=exif)
     return body.getvalue()
 
 

@@ -25,7 +25,7 @@ from tests.browser.flow import (
     upload,
 )
 from tests.browser.looks import FAINT_TEXT, NAMELESS, WIDTH, keep
-from tests.browser.portrait import portrait
+from tests.browser.portrait import portrait, sideways
 from tests.conftest import need
 from tests.real.site import Site, site
 from tests.servers import S3Server, wait_until
@@ -120,6 +120,15 @@ def test_the_progress_bar_moves(person: Person, three: Site) -> None:
     wait_until(lambda: 0.05 < bar.evaluate("bar => bar.value") < 0.95, what="the bar moves")
     expect(page.get_by_role("status")).to_have_text(re.compile(r"Sending [\d.]+ [kM]B"))
     page.wait_for_url("**/avatar/crop?**")
+
+
+def test_a_photo_taken_sideways(person: Person, three: Site) -> None:
+    """The browser turns it as the server does: both speak of the same pixels."""
+    photo = FilePayload(name="a.jpg", mimeType="image/jpeg", buffer=sideways(portrait(600, 400)))
+    page = upload(person().new_page(), three.url, photo)
+    frame(page).wait_for()
+    expect(page.locator("#picture")).to_have_js_property("naturalHeight", 600)
+    assert numbers(page) == {"x": 0, "y": 100, "width": 400, "height": 400}
 
 
 # What goes wrong

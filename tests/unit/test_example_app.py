@@ -321,7 +321,8 @@ def test_a_photo_taken_sideways_is_cropped_as_it_is_seen(browser: Browser, choos
     saved = save(browser, page, x="0", y="150", width="100", height="50")
     with Image.open(io.BytesIO(browser.open(gallery(saved)[0]).data)) as avatar:
         assert (avatar.size, dict(avatar.getexif())) == ((100, 50), {})
-        assert [round(band, -1) for band in avatar.resize((1, 1)).getpixel((0, 0))] == [250, 0, 0]
+        red, green, blue = avatar.resize((1, 1)).tobytes()
+        assert red > 240 > 10 > max(green, blue)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
