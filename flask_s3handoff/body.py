@@ -75,7 +75,7 @@ def parse(
     stream: IO[bytes],
     mimetype: str,
     content_length: int | None,
-    options: Mapping[str, str],
+    options: Mapping[str, str] | None,
     *,
     receive: Receive,
     max_files: int,
@@ -90,7 +90,7 @@ def parse(
     and the sinks raise; every sink is aborted then.
     """
     if mimetype != "multipart/form-data":
-        form = parser.parse(stream, mimetype, content_length, dict(options))[1]
+        form = parser.parse(stream, mimetype, content_length, dict(options or {}))[1]
         return Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
     _check_framing(content_length_header, terminated, content_encoding)
     with _Sinks(receive, max_files) as sinks:
@@ -98,7 +98,7 @@ def parse(
         parser.stream_factory = sinks.open
         with _strictly():
             _, form, files = parser.parse(
-                _steady(stream, options), mimetype, content_length, dict(options)
+                _steady(stream, options), mimetype, content_length, dict(options or {})
             )
         _check_names(form)
         parsed = Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
@@ -111,21 +111,21 @@ def parse_unread(
     stream: IO[bytes],
     mimetype: str,
     content_length: int | None,
-    options: Mapping[str, str],
+    options: Mapping[str, str] | None,
 ) -> Parsed:
     """Read a body that nobody asked for, without its files; whatever is wrong, it is empty."""
     parser.stream_factory = _drop
     if mimetype == "multipart/form-data":
         stream = _steady(stream, options)
     try:
-        form = parser.parse(stream, mimetype, content_length, dict(options))[1]
+        form = parser.parse(stream, mimetype, content_length, dict(options or {}))[1]
     except Exception:  # noqa: BLE001 - the view has answered already: its answer must not change
         return Parsed(stream, parser.cls())
     return Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
 
 
-def _steady(stream: IO[bytes], options: Mapping[str, str]) -> IO[bytes]:
-    return cast(IO[bytes], _Steady(stream, options.get("boundary", "")))
+def _steady(stream: IO[bytes], options: Mapping[str, str] | None) -> IO[bytes]:
+    return cast(IO[bytes], _Steady(stream, (options or {}).get("boundary", "")))
 
 
 class _Steady:

@@ -590,6 +590,17 @@ def test_a_storage_class_that_drops_files_leaves_no_sink() -> None:
     assert [sink.aborted for sink in sinks.opened] == [1, 0]
 
 
+def test_b1_without_parameters_there_is_no_boundary() -> None:
+    """`options` may be left out, as in werkzeug's own parser."""
+    stream = io.BytesIO(TWO_FILES)
+    with pytest.raises(BadRequest):
+        parse(
+            parser(), stream, "multipart/form-data", len(TWO_FILES), None, receive=Sinks(),
+            max_files=9, content_length_header=str(len(TWO_FILES)), terminated=False,
+        )  # fmt: skip
+    assert tokens_of(parser(), stream, "multipart/form-data", None, None) == []
+
+
 # --- a body that nobody asked for --------------------------------------------------------------
 
 
