@@ -22,18 +22,19 @@ FLOORS: dict[str, list[list[str]]] = {
     "first": [
         ["tokens", "binding"],
         ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
-        ["disk", "draft", "root", "sweep", "flight", "workdir"],
+        ["disk", "draft", "spool", "root", "sweep", "flight", "workdir"],
         ["htmlscan", "origins", "formreader", "forms"],
-        ["body"],
+        ["body", "bodyscan", "bodywriter"],
     ],
     "second": [
         [
             *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "links"),
+            *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
         ],
     ],
     "faces": [
         ["current", "hooks", "extension"],
+        ["wsgi"],
         ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
     ],
 }
