@@ -9,12 +9,34 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .controls import Controls, IsOwn, controls_of, may_matter, sends_elsewhere, value_of
-from .htmlscan import BARRIERS, CELLS, FORMATTING, Doubt, Tag, first_attributes, tags
+from .htmlscan import (
+    BARRIERS,
+    CELLS,
+    FORMATTING,
+    Attribute,
+    Doubt,
+    Tag,
+    attributes,
+    first_attributes,
+    is_in_cell,
+    tags,
+)
 from .origins import clean_url
+from .paths import TOKEN_FIELD
+
+First = Mapping[bytes, Attribute]  # of each attribute the first, as browsers keep it
+IsOwn = Callable[[str], bool]
+
+_SUBMITS = frozenset({"post", "dialog"})
+# htmx and Turbo send a form elsewhere than its action says (H44).
+_HTMX = re.compile(rb"(?:data-)?hx-(?:get|post|put|patch|delete)")
+_TURBO = re.compile(rb"data-turbo-(?!confirm)")
+_MAY_MATTER = re.compile(
+    rb"[\t\n\f\r /\"']form(?:action|method|enctype)?[\t\n\f\r =/>]|file|hx-|turbo|&|_s3handoff"
+)
 
 # Beyond these a page takes too long to read (H83).
 MAX_FORMS = 200
@@ -29,10 +51,32 @@ _LATER = re.compile(
 )
 # What makes a parser reopen formatting elements just where our input would do it as well.
 _REOPENS = re.compile(rb"[^<\0]|<(?:[^a-zA-Z/!?]|(?:input|label|span)[\t\n\f\r />])", re.IGNORECASE)
-_TABLE_PART = re.compile(
-    rb"<(/?)(?:(t[dh]|caption)|table|tr|tbody|thead|tfoot|colgroup)[\t\n\f\r />]", re.IGNORECASE
-)
-_LOOK_BACK_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class FileInput:
+    """A file input of a form; ``required_at`` is the offset of its word ``required``, if any."""
+
+    name: str
+    required_at: int | None = None
+
+
+@dataclass
+class Controls:
+    """What the controls of one form say about it."""
+
+    send_elsewhere: bool = False
+    use_base: bool = False
+    have_token: bool = False
+    file_inputs: list[FileInput] = field(default_factory=list)
+
+    def adopt(self, others: Controls) -> None:
+        """Take over other controls; their file inputs go to the first form that asks."""
+        self.send_elsewhere |= others.send_elsewhere
+        self.use_base |= others.use_base
+        self.have_token |= others.have_token
+        self.file_inputs += others.file_inputs
+        others.file_inputs = []
 
 
 @dataclass(eq=False)
@@ -136,8 +180,6 @@ class Reading:
             or (uses_base and self.base_is_foreign)  # H31–H34
         )
 
-    # --- forms
-
     def _form(self, tag: Tag) -> None:
         if tag.is_end:
             self._end_form(tag)
@@ -154,34 +196,21 @@ class Reading:
 
     def _element(self, tag: Tag) -> FormElement:
         first = first_attributes(self.page, tag)
-        action = value_of(first, b"action")
+        action = _value_of(first, b"action")
         is_bare = not _REOPENS.match(self.page, tag.end)
         is_unsettled = self.is_unsettled or self.unclosed.total() > 0
         return FormElement(
             insert_at=tag.end,
             depth=len(self.barriers),
             action=clean_url(action) if action else None,
-            marked=value_of(first, b"data-s3handoff"),
-            form_id=value_of(first, b"id"),
-            is_refused=(value_of(first, b"method") or "").lower() != "post"
-            or sends_elsewhere(first, b"action", b"enctype", self.is_own)
+            marked=_value_of(first, b"data-s3handoff"),
+            form_id=_value_of(first, b"id"),
+            is_refused=(_value_of(first, b"method") or "").lower() != "post"
+            or _sends_elsewhere(first, b"action", b"enctype", self.is_own)
             or (is_bare and is_unsettled),
             is_bare=is_bare,
-            is_loose=b"table" in self.barriers and not self._is_in_cell(tag.start),
+            is_loose=b"table" in self.barriers and not is_in_cell(self.page, tag),
         )
-
-    def _is_in_cell(self, at: int) -> bool:
-        """Look back, over nested tables, for what this form in a table stands in."""
-        nested = 0
-        parts = list(_TABLE_PART.finditer(self.page, max(0, at - _LOOK_BACK_BYTES), at))
-        for part in reversed(parts):
-            is_end, is_table = bool(part[1]), part[0][-6:-1].lower() == b"table"
-            if not nested and not (is_table and is_end):
-                return part[2] is not None and not is_end
-            nested += (1 if is_end else -1) * is_table
-        return False
-
-    # --- controls
 
     def _button(self, tag: Tag) -> None:
         if self.in_button and not tag.is_end:
@@ -191,12 +220,12 @@ class Reading:
             self._control(tag)
 
     def _control(self, tag: Tag) -> None:
-        if not may_matter(self.page[tag.start : tag.end]):
+        if not _MAY_MATTER.search(self.page[tag.start : tag.end].lower()):
             return
         self.controls_left -= 1
         first = first_attributes(self.page, tag)
-        controls = controls_of(self.page, tag, first, self.is_own)
-        form_id = value_of(first, b"form")
+        controls = _controls_of(self.page, tag, first, self.is_own)
+        form_id = _value_of(first, b"form")
         if form_id is not None:
             self.elsewhere.setdefault(form_id, Controls()).adopt(controls)
             return
@@ -208,14 +237,12 @@ class Reading:
             self.forms[-1].controls.adopt(controls)
 
     def _base(self, tag: Tag) -> None:
-        href = value_of(first_attributes(self.page, tag), b"href")
+        href = _value_of(first_attributes(self.page, tag), b"href")
         if href is None:
             return
         self.base_is_foreign |= not self.is_own(href)
         if self.base is None:
             self.base = clean_url(href)
-
-    # --- what a parser remembers
 
     def _barrier(self, tag: Tag) -> None:
         self._settle(tag)
@@ -279,3 +306,40 @@ _HANDLERS = {
     b"noscript": Reading._noscript,
     b"frameset": Reading._frameset,
 }
+
+
+def _value_of(first: First, name: bytes) -> str | None:
+    """Return the value of an attribute; None without the attribute."""
+    return first[name].value if name in first else None
+
+
+def _controls_of(page: bytes, tag: Tag, first: First, is_own: IsOwn) -> Controls:
+    """Return what one control says of its form; any type counts, for scripts may change it."""
+    method = _value_of(first, b"formmethod")
+    by_get = method is not None and method.lower() not in _SUBMITS  # token in the URL (H25)
+    is_input = tag.name == b"input"
+    return Controls(
+        send_elsewhere=by_get or _sends_elsewhere(first, b"formaction", b"formenctype", is_own),
+        use_base=bool(_value_of(first, b"formaction")),
+        have_token=is_input and _value_of(first, b"name") == TOKEN_FIELD,
+        file_inputs=_file_inputs(page, tag, first) if is_input else [],
+    )
+
+
+def _sends_elsewhere(first: First, url: bytes, encoding: bytes, is_own: IsOwn) -> bool:
+    """Tell whether the addresses of a form or a control, or the encoding, are not for us."""
+    if (_value_of(first, encoding) or "").lower() == "text/plain":
+        return True  # no server can parse it (H28)
+    return any(
+        name.endswith(b"hx-get") or not is_own(attribute.value)
+        for name, attribute in first.items()
+        if name == url or _HTMX.fullmatch(name) or _TURBO.match(name)
+    )
+
+
+def _file_inputs(page: bytes, tag: Tag, first: First) -> list[FileInput]:
+    name = _value_of(first, b"name")
+    if not name or (_value_of(first, b"type") or "").lower() != "file":
+        return []
+    required = [a.at for a in attributes(page, tag) if a.name == b"required"]
+    return [FileInput(name, required[0] if len(required) == 1 else None)]

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urljoin
 
-from .controls import FileInput
-from .formreader import FormElement, read_forms
-from .htmlscan import is_readable
+from .formreader import FileInput, FormElement, read_forms
 from .origins import is_own_url
 from .paths import TOKEN_FIELD
 
@@ -107,3 +105,32 @@ def splice(page: bytes, additions: Iterable[tuple[int, bytes]]) -> bytes:
         pieces += [page[done:at], added]
         done = at
     return b"".join([*pieces, page[done:]])
+
+
+# --- Can the bytes be read at all? In these charsets `<`, `>`, quotes, `=`, `/` and space mean what
+# they mean in ASCII wherever they stand (threats 4.3).
+
+_READABLE = re.compile(
+    r"utf-?8|unicode-1-1-utf-8|(?:us-)?ascii|(?:iso-?8859-?|latin|l)[0-9]{1,2}(?:-[ei])?"
+    r"|(?:windows-|x-cp|cp)125[0-8]|windows-874|koi8(?:-[ru])?|gbk|x-gbk|gb_?2312|gb18030"
+    r"|big5(?:-hkscs)?|(?:x-)?euc-(?:jp|kr)|shift[-_]jis|x-sjis|sjis|ms_kanji|windows-(?:31j|949)"
+)
+_LABEL = re.compile(
+    rb"[cC][hH][aA][rR][sS][eE][tT][\t\n\f\r ]*+=[\t\n\f\r \"']*+([^\t\n\f\r \"'/>;]*+)"
+)
+
+
+def is_readable(page: bytes, charset: str | None) -> bool:
+    """Tell whether the markup is in plain ASCII bytes; ``charset`` is the Content-Type's, if any.
+
+    >>> is_readable(b"<p>", "utf-8"), is_readable(b"<p>", "utf-16"), is_readable(b"<p>", None)
+    (True, False, True)
+    """
+    if page.startswith(b"\xef\xbb\xbf"):
+        return True
+    if page.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return False
+    labels = [charset] if charset else [label.decode("latin-1") for label in _LABEL.findall(page)]
+    if not labels:
+        return b"\x1b" not in page and b"\0" not in page  # else a browser might guess (H52)
+    return all(_READABLE.fullmatch(label.strip(" \t\"'").lower()) for label in labels)

@@ -98,6 +98,18 @@ def first_attributes(page: bytes, tag: Tag) -> dict[bytes, Attribute]:
     return first
 
 
+def is_in_cell(page: bytes, tag: Tag) -> bool:
+    """Look back, over nested tables, for what a tag in a table stands in."""
+    nested = 0
+    parts = list(_TABLE_PART.finditer(page, max(0, tag.start - _LOOK_BACK_BYTES), tag.start))
+    for part in reversed(parts):
+        is_end, is_table = bool(part[1]), part[0][-5:].lower() == b"table"
+        if not nested and not (is_table and is_end):
+            return part[2] is not None and not is_end
+        nested += (1 if is_end else -1) * is_table
+    return False
+
+
 def decoded(raw: bytes) -> str:
     """Decode an attribute's value; its ASCII characters are right in every charset we act on.
 
@@ -305,34 +317,11 @@ _ATTRIBUTE = re.compile(
         b"_", _GAP
     )
 )
+_TABLE_PART = re.compile(
+    rb"<(/?)(?:(t[dh]|caption)|table|tr|tbody|thead|tfoot|colgroup)%b" % _NAME_ENDS, re.IGNORECASE
+)
+_LOOK_BACK_BYTES = 4096
 _REFERENCE = re.compile(r"&(?:#(?:[xX]([0-9a-fA-F]++)|([0-9]++));?|([a-zA-Z][a-zA-Z0-9]*+)([;=]?))")
 _SCRIPT = re.compile(b"<!--|-->|<(/?)%b%b" % (_spelled(b"script"), _NAME_ENDS))
 _RAW_TEXT_END = {name: re.compile(b"</%b%b" % (_spelled(name), _NAME_ENDS)) for name in RAW_TEXT}
 _RAW_TEXT_END[b"plaintext"] = re.compile(b"(?!)")  # nothing ends it (H10)
-
-
-# --- Can the bytes be read at all? In these charsets `<`, `>`, quotes, `=`, `/` and space mean what
-# they mean in ASCII wherever they stand (threats 4.3).
-
-_READABLE = re.compile(
-    r"utf-?8|unicode-1-1-utf-8|(?:us-)?ascii|(?:iso-?8859-?|latin|l)[0-9]{1,2}(?:-[ei])?"
-    r"|(?:windows-|x-cp|cp)125[0-8]|windows-874|koi8(?:-[ru])?|gbk|x-gbk|gb_?2312|gb18030"
-    r"|big5(?:-hkscs)?|(?:x-)?euc-(?:jp|kr)|shift[-_]jis|x-sjis|sjis|ms_kanji|windows-(?:31j|949)"
-)
-_LABEL = re.compile(_spelled(b"charset") + rb"[_]*+=[_\"']*+([^_\"'/>;]*+)".replace(b"_", _GAP))
-
-
-def is_readable(page: bytes, charset: str | None) -> bool:
-    """Tell whether the markup is in plain ASCII bytes; ``charset`` is the Content-Type's, if any.
-
-    >>> is_readable(b"<p>", "utf-8"), is_readable(b"<p>", "utf-16"), is_readable(b"<p>", None)
-    (True, False, True)
-    """
-    if page.startswith(b"\xef\xbb\xbf"):
-        return True
-    if page.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return False
-    labels = [charset] if charset else [label.decode("latin-1") for label in _LABEL.findall(page)]
-    if not labels:
-        return b"\x1b" not in page and b"\0" not in page  # else a browser might guess (H52)
-    return all(_READABLE.fullmatch(label.strip(" \t\"'").lower()) for label in labels)

@@ -23,9 +23,10 @@ from flask_s3handoff.forms import (
     eligible_forms,
     hidden_input,
     is_own_url,
+    is_readable,
     splice,
 )
-from flask_s3handoff.htmlscan import Doubt, attributes, decoded, is_readable, tags
+from flask_s3handoff.htmlscan import Doubt, attributes, decoded, tags
 
 P = "<form method=post>"
 EVIL = "<form method=post action=//evil.example>"
