@@ -61,11 +61,12 @@ def leave(exchange: Exchange, response: Response) -> Response:
     left = _carry(exchange, response, files) if files else response
     if files and not exchange.token_given and not _is_sent_again(method, response):
         _warn_once(exchange, response)
-    if not exchange.token_given and not exchange.forgets:
+    private = exchange.token_given or exchange.by_redirect  # its URL has a token (T14, T15)
+    if not private and not exchange.forgets:
         return left
     left = _copy_of(response) if left is response else left
     _set_cookies(exchange, left)
-    return _made_private(left) if exchange.token_given else left
+    return _made_private(left) if private else left
 
 
 def may_carry(method: str, response: Response) -> bool:
