@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .binding import Binder
 from .errors import Expired, Foreign, Forged, HandoffError, TooLarge, Unbound
 from .mirror import Revision
-from .tokens import CLOCK_SKEW_SECONDS, Bundle, Claim, Token
+from .tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_LENGTH, Bundle, Claim, Token
 from .visit import Patience, Rooms, Visit
 
 MAX_URL_TOKEN_LENGTH = 1500
@@ -56,16 +56,19 @@ class Carriage:
         limit = config.max_file_size_bytes
         return TooLarge() if limit is not None and claim.size > limit else None
 
-    def mint(self, claims: Sequence[Claim]) -> str:
-        """Return a token of these claims, which the store has by now."""
-        return self._rooms.signer.mint(Token(self.binder.binding(), tuple(claims)))
+    def mint(self, claims: Sequence[Claim], *, most: int = MAX_TOKEN_LENGTH) -> str:
+        """Return a token of these claims, which the store has by now.
+
+        Beyond ``most`` characters it names a staged bundle of claims, as nobody would read it.
+        """
+        text = self._rooms.signer.mint(Token(self.binder.binding(), tuple(claims)))
+        return text if len(text) <= most else self._mint_bundled(claims)
 
     def mint_for_url(self, claims: Sequence[Claim]) -> str:
-        """Return a token that fits into a URL: a long one names a staged bundle of claims."""
+        """Return a token that fits into a URL."""
         if not self.binder.is_on:
             raise Unbound(field=claims[0].field, filename=claims[0].filename)
-        text = self.mint(claims)
-        return text if len(text) <= MAX_URL_TOKEN_LENGTH else self._mint_bundled(claims)
+        return self.mint(claims, most=MAX_URL_TOKEN_LENGTH)
 
     def _mint_bundled(self, claims: Sequence[Claim]) -> str:
         body = self._rooms.signer.pack_claims(claims)

@@ -428,3 +428,18 @@ def test_with_binding_off_forms_carry_for_every_browser() -> None:
         seen = Browser(fleet).post("/add", [("avatar", LEO)])
         assert "Set-Cookie" not in seen.headers
         assert line_of(LEO) in Browser(fleet).submit(seen).text
+
+
+def test_a_form_with_more_files_than_a_token_can_name() -> None:
+    """A hundred files with long names in a redisplayed form: staged as one object, none is lost."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/", lambda: page(str(len(request.files)), shown(), form("/")))
+
+    photos = [Upload(f"{n} {'日本語のとても長い名前' * 20}.jpg", bytes([n])) for n in range(100)]
+    with fleet_of(build, max_files=100) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/", [(f"photo{n}", photo) for n, photo in enumerate(photos)])
+        again = browser.submit(seen)
+        assert again.text.count("<p>photo") == 100
+        assert len(again.form().token) < 65_536
