@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 QUERY_TOKEN_KEY = "s3handoff.query_token"
+_PAGES = ("HTTP_REFERER", "HTTP_HX_CURRENT_URL")  # `redirect(request.referrer)`, and htmx's
 _SAFE = "/:@!$&'()*+,;=~"
 _PLAIN_HTTP = "plain http behind https"
 
@@ -31,8 +32,9 @@ def hide_query_token(environ: WSGIEnvironment) -> None:
     """
     if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
         _take_query_token(environ)
-    if TOKEN_FIELD in environ.get("HTTP_REFERER", ""):  # `redirect(request.referrer)`
-        environ["HTTP_REFERER"] = _without_token(environ["HTTP_REFERER"])
+    for name in _PAGES:
+        if TOKEN_FIELD in environ.get(name, ""):
+            environ[name] = _without_token(environ[name])
 
 
 def _take_query_token(environ: WSGIEnvironment) -> None:

@@ -62,3 +62,21 @@ def test_t41_a_token_sent_to_a_host_that_is_not_trusted_is_no_server_error(host:
             environ = {**builder.get_environ(), "HTTP_HOST": host, "SERVER_NAME": "localhost"}
             status = run_wsgi_app(fleet, environ, buffered=True)[1]
             assert status in ("400 BAD REQUEST", "200 OK")  # Flask 3.0 trusts every host
+
+
+def test_t14_no_header_that_names_the_page_shows_its_token() -> None:
+    """A view that sends htmx back to where it was would give a discarded file out again."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/add", lambda: (request.files["avatar"], redirect("/edit"))[1])
+        answer(app, "/edit", lambda: page(form("/headers")))
+        answer(app, "/headers", lambda: str(request.headers))
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        there = browser.post("/add", [("avatar", LEO)]).url
+        assert "_s3handoff=" in there
+        names = ("Referer", "HX-Current-URL")
+        seen = browser.open("/headers", **dict.fromkeys(names, there))
+        assert seen.text.count("http://localhost/edit") == len(names)
+        assert "_s3handoff=" not in seen.text
