@@ -22,6 +22,7 @@ from .errors import TooLarge
 from .paths import MAX_FIELD_BYTES, TOKEN_FIELD
 
 _PADDING_BYTES = 72  # line breaks, dashes, and the white space that RFC 2046 allows after them
+_DELIMITER_START = re.compile(rb"[\r\n]++(?:-?\Z|--)")
 _LENGTH = re.compile(r"[0-9]{1,18}")  # 2^63 is no length (B6)
 _PARAMETER = re.compile(r';[ \t]*+([^\s;="]++)=(?:"(?:\\.|[^"\\])*+"|[^;"]*+)', re.DOTALL)
 
@@ -154,21 +155,21 @@ class _Steady:
         return b""
 
     def _fill(self, size: int) -> None:
-        chunks, length = [self._data], len(self._data)
+        chunks, length = [self._data] if self._data else [], len(self._data)
         while length < size and not self._is_over:
             chunks.append(self._stream.read(size - length))
             length += len(chunks[-1])
             self._is_over = not chunks[-1]
-        self._data = b"".join(chunks)
+        self._data = b"".join(chunks)  # a single one is not copied
 
     def _safe_end(self) -> int:
-        """Return where the first line break stands that may begin a delimiter, or the end."""
+        """Return where the line break stands that may begin a delimiter, or the end."""
         data = self._data
         start = max(0, len(data) - self._longest)
-        breaks = [at for at in (data.find(b"\r", start), data.find(b"\n", start)) if at >= 0]
-        if self._is_over or not breaks:
+        found = None if self._is_over else _DELIMITER_START.search(data, start)
+        if found is None:
             return len(data)
-        end = min(breaks)
+        end = found.start()
         return end - 1 if data[end - 1 : end + 1] == b"\r\n" else end
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from .disk import disk
+from .disk import disk, refused
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -42,10 +42,12 @@ class Draft:
 
     def write(self, data: bytes) -> int:
         """Append bytes; raises ``Unavailable`` when the disk is full."""
-        rest = memoryview(data)
-        with disk():
-            while rest:
-                rest = rest[self._file.write(rest) :]
+        try:  # not `disk()`: this is the one line of ours that runs for every 64 KiB
+            done = self._file.write(data)
+            while done < len(data):
+                done += self._file.write(memoryview(data)[done:])
+        except OSError as error:
+            raise refused(error) from error
         self._digest.update(data)
         self.size += len(data)
         return len(data)
