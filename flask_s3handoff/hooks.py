@@ -16,6 +16,7 @@ from flask import Flask, current_app, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request, Response
+from werkzeug.wsgi import ClosingIterator
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token
 from .body import parse, parse_unread
@@ -27,7 +28,7 @@ from .current import (
     current_state,
 )
 from .errors import HandoffError
-from .leaving import closing, leave, may_carry
+from .leaving import leave, may_carry
 from .links import serve_link
 from .paths import TOKEN_FIELD
 from .visit import LINK_ROUTE
@@ -58,11 +59,14 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         hide_query_token(environ)
         try:
-            return wsgi_app(environ, start_response)
+            body = wsgi_app(environ, start_response)
         except BaseException:
-            if EXCHANGE_KEY in environ:  # no response leaves that could end it
+            if EXCHANGE_KEY in environ:
                 environ[EXCHANGE_KEY].close()
             raise
+        # not by the response, which an `after_request` may have replaced
+        exchange = environ.get(EXCHANGE_KEY)
+        return body if exchange is None else ClosingIterator(body, exchange.close)
 
     return gate
 
@@ -191,8 +195,7 @@ def _left(response: Response) -> Response:
     """Return the response that carries what this request has, or the response as it is."""
     if EXCHANGE_KEY not in request.environ and not _has_unread_tokens(response):
         return response
-    exchange = current_exchange()
-    return closing(leave(exchange, response), exchange)
+    return leave(current_exchange(), response)
 
 
 def _left_with_error(answer: Response) -> Response:

@@ -17,9 +17,11 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import dump_cookie
 from werkzeug.wrappers import Response
 
+from .binding import Cookie
 from .exchange import Exchange
 from .files import HandoffFile
 from .forms import REQUIRED_MARK, Form, eligible_forms, hidden_input, is_own_url, splice
+from .origins import clean_url
 from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
 
 log = logging.getLogger("flask_s3handoff")
@@ -65,8 +67,9 @@ def leave(exchange: Exchange, response: Response) -> Response:
     if not private and not exchange.forgets:
         return left
     left = _copy_of(response) if left is response else left
-    _set_cookies(exchange, left)
-    return _made_private(left) if private else left
+    cookies = exchange.leaving_cookies()
+    _set_cookies(left, cookies)
+    return _made_private(left, varies=not cookies) if private else left
 
 
 def may_carry(method: str, response: Response) -> bool:
@@ -90,16 +93,6 @@ def _is_sent_again(method: str, response: Response) -> bool:
     return response.status_code in (307, 308) and method not in ("GET", "HEAD")
 
 
-def closing(response: Response, exchange: Exchange) -> Response:
-    """Return a response that ends the exchange when it has been sent."""
-    if response.direct_passthrough and not exchange.has_open_files:
-        return response  # nobody would tell us its end
-    left = _copy_of(response, response.iter_encoded() if response.direct_passthrough else None)
-    left.direct_passthrough = False
-    left.call_on_close(exchange.close)
-    return left
-
-
 def _carry(exchange: Exchange, response: Response, files: Sequence[HandoffFile]) -> Response:
     if not _on_our_paths(exchange, ""):
         return response
@@ -110,7 +103,7 @@ def _carry(exchange: Exchange, response: Response, files: Sequence[HandoffFile])
 
 def _on_our_paths(exchange: Exchange, reference: str) -> bool:
     """Tell whether a URL of this page (``""``: itself) lies in our app, on ``S3HANDOFF_PATHS``."""
-    path = resolve_url_path(exchange.visit.path, reference)
+    path = resolve_url_path(exchange.visit.path, clean_url(reference))
     root = normal_url_path(exchange.visit.script_root).rstrip("/")
     inside = path == root or path.startswith(root + "/")
     return inside and is_below(path[len(root) :] or "/", exchange.rooms.config.paths)
@@ -276,8 +269,8 @@ def _copy_of(response: Response, body: Iterable[bytes] | None = None) -> Respons
     return left
 
 
-def _set_cookies(exchange: Exchange, response: Response) -> None:
-    for cookie in exchange.leaving_cookies():
+def _set_cookies(response: Response, cookies: Iterable[Cookie]) -> None:
+    for cookie in cookies:
         response.headers.add(
             "Set-Cookie",
             dump_cookie(
@@ -291,13 +284,17 @@ def _set_cookies(exchange: Exchange, response: Response) -> None:
         )
 
 
-def _made_private(response: Response) -> Response:
-    """Keep a response that carries a token out of every shared store of responses (rule 7)."""
+def _made_private(response: Response, *, varies: bool) -> Response:
+    """Keep a response that carries a token out of every shared store of responses (rule 7).
+
+    It does not vary by the cookie that it sets itself, or Back could not show it
+    (docs/decisions/0007-vary-and-back.md).
+    """
     for name in _VALIDATORS:
         response.headers.pop(name, None)
     no_store = ", no-store" if "no-store" in response.headers.get("Cache-Control", "") else ""
     response.headers["Cache-Control"] = f"private, no-cache{no_store}"
-    if "*" not in response.vary:
+    if varies and "*" not in response.vary:
         response.vary.add("Cookie")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     return response

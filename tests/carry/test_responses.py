@@ -587,3 +587,44 @@ def test_sending_the_carried_file_itself_leaves_nothing_open(source: str) -> Non
         seen = Browser(fleet).post("/preview", [("avatar", LEO)])
         assert seen.data == LEO.data
         assert not os.path.exists(paths[0])
+
+
+def test_an_after_request_that_answers_something_else() -> None:
+    """Its new response knows nothing of ours; stream and edit copy end with the request all the same."""
+    paths: list[str] = []
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        @app.post("/")
+        def view() -> str:
+            file: Any = handoff.get("avatar")
+            paths.append(file.path)
+            file.read(1)
+            return PAGE
+
+        app.after_request(lambda _: Response("something else"))
+
+    with fleet_of(build) as fleet:
+        assert Browser(fleet).post("/", [("avatar", LEO)]).text == "something else"
+        assert not os.path.exists(paths[0])
+
+
+def test_a_stream_may_read_the_file_and_its_edit_copy_to_the_end() -> None:
+    """Both live until the last byte has left, and no longer."""
+    paths: list[str] = []
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        @app.post("/")
+        def view() -> Response:
+            file: Any = request.files["avatar"]
+            paths.append(file.path)
+
+            def chunks() -> Iterator[bytes]:
+                with open(paths[0], "rb") as copy:
+                    yield copy.read()
+                yield file.read()
+
+            return Response(stream_with_context(chunks()), content_type="image/png")
+
+    with fleet_of(build) as fleet:
+        assert Browser(fleet).post("/", [("avatar", LEO)]).data == LEO.data * 2
+        assert not os.path.exists(paths[0])
