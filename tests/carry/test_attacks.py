@@ -94,3 +94,21 @@ def test_h37_white_space_does_not_lead_a_redirect_off_our_paths(target: str) -> 
     with fleet_of(build, paths=["/flow"]) as fleet:
         seen = Browser(fleet).post("/flow/add", [("avatar", LEO)], follow=False)
         assert "_s3handoff" not in seen.location
+
+
+def test_switched_off_nothing_leaves_that_a_view_has_put_on_its_way() -> None:
+    """``S3HANDOFF_ENABLED=False`` is the way out: no token, no cookie, also after ``reopen``."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        @app.get("/")
+        def edit() -> str:
+            handoff.put(LEO.data, "users/leo.png", overwrite=True)
+            file = handoff.reopen("users/leo.png", "avatar")
+            assert file.read() == LEO.data
+            return page(f"<p>{handoff.token()}{handoff.fields()}</p>", form("/"))
+
+    with fleet_of(build, enabled=False) as fleet:
+        browser = Browser(fleet)
+        seen = browser.open("/")
+        assert seen.text == page("<p></p>", form("/"))
+        assert not browser.cookies
