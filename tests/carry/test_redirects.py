@@ -395,7 +395,9 @@ def test_a_bad_token_in_a_url_is_no_error(query: str) -> None:
 def test_a_redirect_with_a_token_is_private() -> None:
     """Rule 7, also for a permanent redirect, which a browser would keep."""
     with fleet_of(going_to("/next")) as fleet:
-        left = Browser(fleet).post("/dir/go", [("avatar", LEO)], follow=False)
+        browser = Browser(fleet)
+        browser.post("/dir/go", [("avatar", LEO)], follow=False)  # sets the cookie
+        left = browser.post("/dir/go", [("avatar", LEO)], follow=False)
         assert left.headers["Cache-Control"] == "private, no-cache"
         assert "Cookie" in left.headers["Vary"]
         assert left.headers["Referrer-Policy"] == "same-origin"

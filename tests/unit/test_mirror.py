@@ -186,6 +186,11 @@ def store() -> FakeStore:
     return FakeStore()
 
 
+def our_threads() -> set[threading.Thread]:
+    """Return the threads of every pool of ours in this process."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("s3handoff")}
+
+
 @pytest.fixture
 def servers(tmp_path: Path, store: FakeStore) -> Iterator[Callable[..., Server]]:
     """Make servers; in the end everything is released, and their threads end."""
@@ -197,13 +202,13 @@ def servers(tmp_path: Path, store: FakeStore) -> Iterator[Callable[..., Server]]
         made.append(Server(folder, store, **options))
         return made[-1]
 
-    before = descriptors()
+    before, others = descriptors(), our_threads()
     yield serve
     store.released.set()
     for server in made:
         server.mirror.close()
     assert descriptors() == before
-    assert not [t for t in threading.enumerate() if t.name.startswith("s3handoff")]
+    assert our_threads() <= others
     assert store.open_uploads == []
 
 
@@ -805,11 +810,12 @@ def test_rule_8_the_store_is_made_when_it_is_needed(tmp_path: Path) -> None:
 
     workdir = WorkDir(str(tmp_path / "s3handoff"), max_bytes=1 << 30, max_age_seconds=9)
     mirror = Mirror(make, workdir, prefix="h/", deadline_seconds=9, max_file_size_bytes=None)
+    others = our_threads()
     inflow = mirror.receive("a", "", content_length=None)
     inflow.write(b"x")
     inflow.abort()
     assert made == []
-    assert not [t for t in threading.enumerate() if t.name.startswith("s3handoff")]
+    assert our_threads() <= others
     inflow = mirror.receive("a", "", content_length=None)
     inflow.finish()[1].wait(soon())
     mirror.close()
