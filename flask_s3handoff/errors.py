@@ -21,12 +21,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+log = logging.getLogger("flask_s3handoff")
 
 RETRY_AFTER_SECONDS = 5
 
@@ -65,11 +68,23 @@ class HandoffError(HTTPException):
 
 
 class ConfigError(HandoffError, ValueError):
-    """A setting is wrong; the message names it and says what to write instead."""
+    """A setting is wrong; the message names it and says what to write instead.
+
+    Visitors are not told: it is in the log.
+    """
 
     code = 500
     reason = "config"
     description = "A setting of flask_s3handoff is wrong."
+
+    def get_description(
+        self,
+        environ: WSGIEnvironment | None = None,  # noqa: ARG002 - werkzeug's signature
+        scope: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> str:
+        """Keep settings and paths out of the page; Flask itself logs no ``HTTPException``."""
+        log.error("Answered with 500: %s", self.description)
+        return "<p>The server is not set up to hand files on.</p>"
 
 
 class Expired(HandoffError):

@@ -112,3 +112,19 @@ def test_switched_off_nothing_leaves_that_a_view_has_put_on_its_way() -> None:
         seen = browser.open("/")
         assert seen.text == page("<p></p>", form("/"))
         assert not browser.cookies
+
+
+def test_t38_a_wrong_setting_is_told_in_the_log_and_not_to_visitors(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Flask answers with an ``HTTPException``'s text and logs none: names, paths and silence."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        app.config["SECRET_KEY"] = "short"
+        answer(app, "/", lambda: page(str(request.files), form("/")))
+
+    with fleet_of(build) as fleet:
+        seen = Browser(fleet).post("/", [("avatar", LEO)])
+        assert seen.status == 500
+        assert "SECRET_KEY" not in seen.text
+        assert "SECRET_KEY is too weak" in caplog.text
