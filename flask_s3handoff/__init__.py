@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from .errors import HandoffError as HandoffError
     from .extension import S3Handoff as S3Handoff
     from .files import HandoffFile as HandoffFile
+    from .handoff import Handoff as Handoff
+    from .wsgi import HandoffMiddleware as HandoffMiddleware
 
 _HOMES = {
+    "Handoff": "handoff",
     "HandoffError": "errors",
     "S3Handoff": "extension",
     "HandoffFile": "files",
+    "HandoffMiddleware": "wsgi",
     "file_discarded": "current",
     "file_mirrored": "current",
     "file_promoted": "current",

@@ -54,6 +54,7 @@ class Reply:
         self.exchange: Exchange | None = None
         self.ends = Ends()
         self.has_left = False
+        self._has_data = False
         self._environ = environ
         self._start_response = start_response
         self._head: tuple[str, Headers] | None = None
@@ -82,7 +83,7 @@ class Reply:
         """Take the head of the answer, or another one while none has left (PEP 3333)."""
         if exc_info is not None and self.has_left:
             return self._start_response(status, headers, exc_info)
-        if exc_info and exc_info[1] and self._written:
+        if exc_info and exc_info[1] and (self._written or self._has_data):
             raise exc_info[1].with_traceback(exc_info[2])
         if exc_info is None and self._head is not None:
             raise AssertionError("start_response was called twice")
@@ -128,11 +129,16 @@ class Reply:
                 self.exchange.close()
 
     def _begun(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """Ask a lazy app for its first bytes, and so for the head."""
-        if self._head is not None:
+        """Ask a lazy app for its first bytes: by then its head is known, and final."""
+        is_ready = self.exchange is None or body is self._file or isinstance(body, list | tuple)
+        if self._head is not None and is_ready:
             return body
-        chunks = iter(body)
-        first = list(itertools.islice(chunks, 1))
+        chunks, first = iter(body), []
+        for chunk in chunks:
+            first.append(chunk)
+            if chunk or self.exchange is None:
+                break
+        self._has_data = any(first)
         return itertools.chain(first, chunks)
 
     def _left(self, body: Iterable[bytes], *, passes: bool) -> Iterable[bytes]:
@@ -145,9 +151,7 @@ class Reply:
             self._send(*self._head)
             return body
         body = self._with_written(body)
-        # a chain has no `close`: the app's is ours to call
-        shown = body if passes or isinstance(body, list | tuple) else itertools.chain(body)
-        response = _Answer(shown, *self._head, direct_passthrough=passes)
+        response = self._response(body, self._head, passes)
         left = leave(self.exchange, response)
         if left is response:
             self._send(*self._head)
@@ -155,6 +159,12 @@ class Reply:
         chunks, status, headers = left.get_wsgi_response(self._environ)
         self._send(status, headers)
         return chunks
+
+    def _response(self, body: Iterable[bytes], head: tuple[str, Headers], passes: bool) -> Response:
+        """Return what is read, to be written again: nobody closes the app's body through it."""
+        is_whole = isinstance(body, list | tuple) and self._environ["REQUEST_METHOD"] != "HEAD"
+        shown = body if passes or is_whole else itertools.chain(body)  # which has no `close`
+        return _Answer(shown, *head, direct_passthrough=passes)
 
     def _with_written(self, body: Iterable[bytes]) -> Iterable[bytes]:
         if not self._written:

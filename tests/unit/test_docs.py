@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 from flask import Flask, request
+from werkzeug.test import Client
+from werkzeug.wrappers import Request, Response
 
 import flask_s3handoff
 from flask_s3handoff.config import SECRET_SETTING, SETTINGS, HandoffConfig
@@ -19,6 +21,7 @@ from flask_s3handoff.errors import HandoffError
 from flask_s3handoff.extension import S3Handoff
 from flask_s3handoff.files import HandoffFile
 from flask_s3handoff.handle import Handle
+from flask_s3handoff.wsgi import RequestHandle
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,6 +60,7 @@ def public_names(cls: type) -> set[str]:
 def test_every_public_name_of_the_extension_is_documented() -> None:
     """What a user may call stands in the README."""
     names = public_names(S3Handoff) | public_names(Handle)
+    names |= public_names(RequestHandle) - {"begin", "refill"}  # for the middleware
     missing = {name for name in names - {"init_app"} if f".{name}" not in README}
 
     assert not missing
@@ -126,6 +130,37 @@ def create_app(config: dict[str, Any]) -> Flask:
     @app.post("/save")
     def save() -> str:
         return cast(HandoffFile, request.files["avatar"]).promote("users/654/avatar.jpg")
+
+    return app
+
+
+def test_the_wsgi_app_of_the_readme_carries_a_file(tmp_path: Path) -> None:
+    """Put around an app, the block does what it says; a stand-in for Django runs its view."""
+    block = README.split("<!-- test: wsgi -->")[1].split("```python\n")[1].split("```")[0]
+    settings = {"S3HANDOFF_STORE": "memory", "S3HANDOFF_WORK_DIR": str(tmp_path / "work")}
+    block = block.replace('"S3HANDOFF_BUCKET": "acme-uploads"', "**settings")
+    names: dict[str, Any] = {"settings": settings, "SECRET_KEY": "x" * 32, "HttpResponse": Response}
+    names["get_wsgi_application"] = lambda: stand_in(names)
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
+    client = Client(names["application"])
+
+    with client.post("/avatar", data={"avatar": (BytesIO(b"picture"), "leo.jpg")}) as page:
+        token = re.search(r'name="_s3handoff" value="([^"]+)"', page.get_data(as_text=True))
+    assert token
+    with client.post("/save", data={"_s3handoff": token[1]}) as saved:
+        assert (saved.status_code, saved.get_data()) == (200, b"users/654/avatar.jpg")
+
+
+def stand_in(names: dict[str, Any]) -> Any:
+    """Return an app with two steps; the second is the view of the README."""
+
+    @Request.application
+    def app(request: Request) -> Response:
+        if request.path == "/avatar":
+            return Response("<form method=post action=/save></form>", mimetype="text/html")
+        vars(request)["FILES"] = request.files
+        answer: Response = names["save"](request)
+        return answer
 
     return app
 
