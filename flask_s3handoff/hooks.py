@@ -145,6 +145,7 @@ class _Parser:
             max_files=current_handoff().config.max_files,
             content_length_header=environ.get("CONTENT_LENGTH"),
             terminated=bool(environ.get("wsgi.input_terminated")),
+            content_encoding=environ.get("HTTP_CONTENT_ENCODING"),
         )
         if QUERY_TOKEN_KEY in environ:
             parsed.tokens.append(environ[QUERY_TOKEN_KEY])
@@ -153,7 +154,12 @@ class _Parser:
             return parsed.stream, parsed.form, self._inner.cls(parsed.empty)
         # whoever says which user this is may ask for the form, which is known by now
         vars(self._request).update(stream=parsed.stream, form=parsed.form, files=self._inner.cls())
-        return parsed.stream, parsed.form, self._inner.cls(current_exchange().admit(parsed))
+        try:
+            files = current_exchange().admit(parsed)
+        except BaseException:
+            parsed.abort()  # what was finished stays; no other sink may stay open
+            raise
+        return parsed.stream, parsed.form, self._inner.cls(files)
 
     def _without_tokens(self, form: Any) -> Any:
         if TOKEN_FIELD not in form:

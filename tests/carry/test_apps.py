@@ -212,7 +212,10 @@ def test_behind_a_proxy_that_ends_tls(caplog: pytest.LogCaptureFixture) -> None:
             caplog.clear()
             for _ in range(7):
                 seen = Browser(fleet).post(
-                    "/add", [("avatar", LEO)], X_Forwarded_Proto="https", X_Forwarded_For="1.2.3.4"
+                    "/add",
+                    [("avatar", LEO)],
+                    X_Forwarded_Proto="https",
+                    X_Forwarded_For="192.0.2.7",
                 )
             cookie = seen.headers["Set-Cookie"]
             assert cookie.startswith("__Host-" if fixed else "s3handoff-")

@@ -141,3 +141,11 @@ def test_another_browser_cannot_use_the_token(fleet: Fleet) -> None:
     token = token_of(upload(fleet.client()).text)
 
     assert fleet.client().post("/crop", data={"_s3handoff": token}).status_code == 403
+
+
+def test_b23d_an_encoded_upload_is_refused(fleet: Fleet) -> None:
+    """A body that the client has compressed is not taken for the file (415)."""
+    data = {"avatar": (BytesIO(PICTURE), "leo.png")}
+    answer = fleet.client().post("/add", data=data, headers={"Content-Encoding": "gzip"})
+
+    assert answer.status_code == 415
