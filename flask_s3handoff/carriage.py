@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from .binding import Binder
+from .disk import despite_cleaners
 from .errors import Expired, Foreign, Forged, HandoffError, TooLarge, Unbound
 from .mirror import Revision
 from .tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_LENGTH, Bundle, Claim, Token
@@ -84,7 +85,10 @@ class Carriage:
         if bundle.size > MAX_BUNDLE_BYTES:
             raise Forged()
         revision = Revision(bundle.relpath, bundle.size, bundle.sha256)
-        with self._patience.spend(bundle.size) as until:
+        return self._rooms.signer.unpack_claims(despite_cleaners(lambda: self._read(revision)))
+
+    def _read(self, revision: Revision) -> bytes:
+        with self._patience.spend(revision.size) as until:
             path, _ = self._rooms.mirror.rehydrate(revision, until=until)
         with open(path, "rb") as body:
-            return self._rooms.signer.unpack_claims(body.read())
+            return body.read()

@@ -18,6 +18,7 @@ from werkzeug.datastructures import FileStorage
 from .binding import Cookie
 from .body import Parsed
 from .carriage import Carriage, Judged
+from .disk import despite_cleaners
 from .errors import Forged, HandoffError, InvalidKey, TooLarge, Unavailable
 from .files import HandoffFile
 from .mirror import Pending, Revision
@@ -190,9 +191,8 @@ class Exchange:
 
     def edit_copy(self, file: HandoffFile) -> str:
         """Return the path of a new private copy; it is removed when the response has left."""
-        path = self.rooms.workdir.edit_copy(
-            self.local_copy(file), file._claim.relpath.rpartition("/")[2]
-        )
+        name = file._claim.relpath.rpartition("/")[2]
+        path = despite_cleaners(lambda: self.rooms.workdir.edit_copy(self.local_copy(file), name))
         self._keep(file).edit_paths.append(path)
         return path
 

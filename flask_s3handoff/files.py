@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
 
+from .disk import despite_cleaners
 from .errors import HandoffError
 from .paths import display_name
 from .tokens import Claim
@@ -207,12 +208,15 @@ class HandoffFile(FileStorage):
         """The bytes, read-only; opened, and fetched if need be, when asked for."""
         if self._stream is None or self._stream.closed or self._was_replaced(self._stream):
             self._close_stream()
-            self._stream = open(self._readable_path(), "rb")  # noqa: SIM115 - closed by close()
+            self._stream = despite_cleaners(self._opened)
         return self._stream
 
     @stream.setter
     def stream(self, stream: IO[bytes]) -> None:
         self._stream = stream
+
+    def _opened(self) -> IO[bytes]:
+        return open(self._readable_path(), "rb")
 
     def _readable_path(self) -> str:
         if self._edit_path is not None and os.path.exists(self._edit_path):

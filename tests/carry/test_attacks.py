@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 from flask import Flask, redirect, request
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from flask_s3handoff import S3Handoff
+from flask_s3handoff import S3Handoff, carriage
+from flask_s3handoff.mirror import Mirror
 from tests.browser_like import MULTIPART, Browser, encode
 from tests.carry.test_carry import LEO
 from tests.small_apps import answer, fleet_of, form, page
@@ -128,3 +130,36 @@ def test_t38_a_wrong_setting_is_told_in_the_log_and_not_to_visitors(
         assert seen.status == 500
         assert "SECRET_KEY" not in seen.text
         assert "SECRET_KEY is too weak" in caplog.text
+
+
+@pytest.mark.parametrize("use", ["read", "path", "bundle"])
+def test_f35_a_local_copy_that_goes_just_before_it_is_opened_is_fetched_again(
+    use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fills the work folder makes it evict what others are about to open: that was a 500."""
+    gone: list[str] = []
+    found = Mirror.rehydrate
+
+    def rehydrate(*arguments: Any, **options: Any) -> Any:
+        path, source = found(*arguments, **options)
+        if not gone:
+            gone.append(path)
+            os.unlink(path)
+        return path, source
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/add", lambda: (request.files["avatar"], redirect("/use"))[1])
+
+        @app.get("/use")
+        def used() -> str:
+            file: Any = request.files["avatar"]
+            return str(os.path.getsize(file.path) if use == "path" else len(file.read()))
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        if use == "bundle":
+            monkeypatch.setattr(carriage, "MAX_URL_TOKEN_LENGTH", 1)
+        there = browser.post("/add", [("avatar", LEO)], follow=False).location
+        monkeypatch.setattr(Mirror, "rehydrate", rehydrate)
+        assert browser.open(there).text == str(len(LEO.data))
+        assert gone
