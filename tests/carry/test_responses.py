@@ -15,6 +15,7 @@ from flask import (
     Flask,
     Response,
     abort,
+    current_app,
     render_template_string,
     request,
     send_file,
@@ -420,21 +421,23 @@ class Counted:
         self.closed += 1
 
 
-@pytest.mark.parametrize("kind", ["page", "no form", "json", "long"])
+@pytest.mark.parametrize("kind", ["page", "no form", "json", "long", "token"])
 def test_a_body_is_closed_exactly_once(kind: str) -> None:
     """Whatever became of it (H82), and so is what the app hung on its response."""
     chunks = {
         "page": [PAGE.encode()],
         "no form": [b"<p>"],
         "json": [b"{}"],
+        "token": [b"{", b"}"],
         "long": [b"<form method=post>", *[b"x" * 65536] * 20],
     }
     body, closed = Counted(*chunks[kind]), list[str]()
 
     def make() -> Response:
-        response = Response(
-            body, content_type="application/json" if kind == "json" else "text/html"
-        )
+        if kind == "token":
+            assert current_app.jinja_env.globals["s3handoff"].token()  # type: ignore[attr-defined]
+        content_type = "application/json" if kind in ("json", "token") else "text/html"
+        response = Response(body, content_type=content_type)
         response.call_on_close(lambda: closed.append("closed"))
         return response
 
