@@ -12,6 +12,7 @@ import io
 import logging
 import mimetypes
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -185,14 +186,12 @@ class HandoffFile(FileStorage):
             self._keeper.revise(self, path)
 
     def _was_edited(self, path: str) -> bool:
-        try:
-            return _Stat.of(path) != self._edit_stat
-        except FileNotFoundError:
-            log.warning(
-                "The edit copy of %s was moved away: its revision stays", self._claim.relpath
-            )
-            self._edit_path = None
-            return False
+        with suppress(FileNotFoundError):
+            if not os.path.islink(path):  # an archive, unpacked beside it, may bring one (T22)
+                return _Stat.of(path) != self._edit_stat
+        log.warning("The edit copy of %s was moved away: its revision stays", self._claim.relpath)
+        self._edit_path = None
+        return False
 
     def drop_edit(self) -> None:
         """Stay the revision that it is. For the keeper only."""

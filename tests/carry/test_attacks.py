@@ -163,3 +163,23 @@ def test_f35_a_local_copy_that_goes_just_before_it_is_opened_is_fetched_again(
         monkeypatch.setattr(Mirror, "rehydrate", rehydrate)
         assert browser.open(there).text == str(len(LEO.data))
         assert gone
+
+
+def test_t22_a_link_in_the_place_of_the_edit_copy_is_not_followed() -> None:
+    """An archive that a view unpacks beside the file may bring one: to the server's own files."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        @app.post("/unpack")
+        def unpack() -> str:
+            file: Any = request.files["avatar"]
+            path = file.path
+            os.unlink(path)
+            os.symlink(__file__, path)
+            return page(form("/read"))
+
+        answer(app, "/read", lambda: request.files["avatar"].read())
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/unpack", [("avatar", LEO)])
+        assert browser.submit(seen).data == LEO.data
