@@ -22,7 +22,10 @@ log = logging.getLogger("flask_s3handoff")
 MIN_SECRET_BYTES = 16
 MAX_TOKEN_AGE_SECONDS = 30 * 86_400
 SECRET_SETTING = "S3HANDOFF_SECRET_KEY"
-_KNOWN_SECRETS = ("dev", "development", "secret", "changeme", "change-me", "test", "key")
+_KNOWN_SECRETS = (  # long enough, and in every copy of Flask's own documentation
+    b"192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+    b'_5#y2L"F4Q8z\n\xec]/',
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +192,7 @@ def _check_secret(name: str, key: object) -> None:
             f"{name} is missing: tokens are signed with it. Set it to 32 random bytes."
         )
     raw = key.encode() if isinstance(key, str) else key
-    if len(raw) < MIN_SECRET_BYTES or raw.decode("utf-8", "replace").lower() in _KNOWN_SECRETS:
+    if len(raw) < MIN_SECRET_BYTES or raw in _KNOWN_SECRETS:
         raise ConfigError(
             f"{name} is too weak to sign tokens: at least {MIN_SECRET_BYTES} random bytes,"
             " for example from python -c 'import secrets; print(secrets.token_hex(32))'."

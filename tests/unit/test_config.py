@@ -135,9 +135,24 @@ def test_the_place_with_the_longest_prefix_wins() -> None:
     assert made.place_of("elsewhere/1.png") is None
 
 
-@pytest.mark.parametrize("key", [None, "", "dev", "changeme", b"x" * 15, "short", 7, []])
+FLASKS = "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf"
+WEAK: list[Any] = [
+    None,
+    "",
+    "dev",
+    "changeme",
+    b"x" * 15,
+    "short",
+    7,
+    [],
+    FLASKS,
+    b'_5#y2L"F4Q8z\n\xec]/',
+]
+
+
+@pytest.mark.parametrize("key", WEAK)
 def test_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
-    """T3: itsdangerous itself accepts an empty key."""
+    """T3: itsdangerous itself accepts an empty key; the two long ones everybody has read."""
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         secret_keys({"SECRET_KEY": key} if key != [] else {"S3HANDOFF_SECRET_KEY": []})
 
