@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from typing import Protocol
 from .errors import AlreadyExists, Corrupt, Missing
 from .paths import random_name
 from .store import Entry, Kind
+
+log = logging.getLogger("flask_s3handoff")
 
 READ_BYTES = 1 << 20
 MAX_NAME_BYTES = 200  # a name on disk has at most 255, and ours grows by a prefix and a suffix
@@ -69,7 +72,7 @@ class Spot:
     def path_of(self, blob: str) -> str:
         """Return the path of a blob, which lies beside its record and nowhere else."""
         if "/" in blob:
-            raise Corrupt(f"{self.record_path} names a blob elsewhere.")
+            raise _corrupt(f"{self.record_path} names a blob elsewhere")
         return os.path.join(self.folder, blob)
 
 
@@ -104,7 +107,7 @@ def read_record(spot: Spot) -> tuple[Record, float]:
     except FileNotFoundError as error:
         raise Missing(detail="NoSuchKey") from error
     if record.key != spot.key:
-        raise Corrupt(f"{spot.record_path} is the record of another key.")
+        raise _corrupt(f"{spot.record_path} is the record of another key")
     return record, written
 
 
@@ -116,8 +119,14 @@ def load(path: str) -> tuple[Record, float]:
         except ValueError:
             said = None
         if not isinstance(said, dict) or {n: type(v) for n, v in said.items()} != _FIELDS:
-            raise Corrupt(f"{path} is not a record of a DirStore.")
+            raise _corrupt(f"{path} is not a record of a DirStore")
         return Record(**said), os.fstat(file.fileno()).st_mtime
+
+
+def _corrupt(what: str) -> Corrupt:
+    """Return the error; which file it is, is for the operator and not for a page (T38)."""
+    log.error("%s", what)
+    return Corrupt()
 
 
 def record_paths(folder: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +184,20 @@ def test_t22_a_link_in_the_place_of_the_edit_copy_is_not_followed() -> None:
         browser = Browser(fleet)
         seen = browser.post("/unpack", [("avatar", LEO)])
         assert browser.submit(seen).data == LEO.data
+
+
+def test_t38_a_damaged_store_folder_is_not_told_to_visitors(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer to a broken record named the path of the folder on the server's disk."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/", lambda: handoff.open("users/leo.png").read())
+
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "~leo.png.json").write_text("{}")
+    with fleet_of(build, store=f"dir:{tmp_path}") as fleet:
+        seen = Browser(fleet).open("/")
+        assert seen.status == 502
+        assert str(tmp_path) not in seen.text
+        assert str(tmp_path) in caplog.text
