@@ -66,7 +66,6 @@ class Handoff:
             self.store,
             workdir,
             prefix=config.prefix,
-            deadline_seconds=config.deadline_seconds,
             max_file_size_bytes=config.max_file_size_bytes,
         )
         self.rooms = Rooms(config, TokenSigner(keys), workdir, mirror, self.store, notify)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -31,7 +30,6 @@ from .workdir import Draft, WorkDir
 log = logging.getLogger("flask_s3handoff")
 
 _CHUNK_BYTES = 256 * 1024
-_BYTES_PER_SECOND = 1 << 20
 
 T = TypeVar("T")
 
@@ -101,14 +99,6 @@ class Inflow:
         """Do nothing: werkzeug rewinds a part when it has ended."""
         return 0
 
-    def tell(self) -> int:
-        """Return how many bytes were written."""
-        return self.size
-
-    def close(self) -> None:
-        """Abort, unless finished."""
-        self.abort()
-
     def finish(self) -> tuple[Revision, Pending, str]:
         """Publish the local copy; what is left of the file travels while the caller goes on."""
         try:
@@ -162,13 +152,11 @@ class Mirror:
         workdir: WorkDir,
         *,
         prefix: str,
-        deadline_seconds: float,
         max_file_size_bytes: int | None,
     ) -> None:
         self.workdir = workdir
         self._store = store
         self._prefix = prefix
-        self._deadline_seconds = deadline_seconds
         self._max_bytes = max_file_size_bytes
         self._pool = Pool()
 
@@ -270,10 +258,6 @@ class Mirror:
         if not is_relpath(relpath):
             raise InvalidKey(f"{relpath!r:.100} is not a relative path of ours.")
         return self._prefix + relpath
-
-    def deadline(self, size: int = 0) -> float:
-        """Return the ``time.monotonic`` moment until which to wait for ``size`` bytes (rule 10)."""
-        return time.monotonic() + self._deadline_seconds + size / _BYTES_PER_SECOND
 
     def close(self) -> None:
         """Wait for everything that is under way, and end the threads."""

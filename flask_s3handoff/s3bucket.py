@@ -15,11 +15,10 @@ from typing import Any, Self
 from .errors import Corrupt, HandoffError, Missing, Unavailable
 from .ranges import READ_BYTES
 from .s3client import NO_HEADERS, Clients, is_amazon, sending, translated
-from .store import Content, Entry
+from .store import SLOWEST_BYTES_PER_SECOND, Content, Entry
 
 log = logging.getLogger("flask_s3handoff")
 
-SLOWEST_BYTES_PER_SECOND = 1 << 20
 _PAUSES_SECONDS = (0.05, 0.2)
 _CONFLICTS = ("ConditionalRequestConflict", "OperationAborted", "409")
 _STALE_CREDENTIALS = ("ExpiredToken", "ExpiredTokenException")

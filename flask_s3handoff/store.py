@@ -27,6 +27,7 @@ from .paths import MAX_SUFFIX_LENGTH, display_name, suffix_of
 OCTET_STREAM = "application/octet-stream"
 # S3 refuses more than 2 KB of headers that it stores, and 255 letters of Chinese take 2,295.
 MAX_ENCODED_NAME_LENGTH = 900
+SLOWEST_BYTES_PER_SECOND = 1 << 20  # what a file adds to a deadline (rule 10)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .config import HandoffConfig
 from .mirror import Mirror
-from .store import Kind, Store
+from .store import SLOWEST_BYTES_PER_SECOND, Kind, Store
 from .tokens import TokenSigner
 from .workdir import WorkDir
 
@@ -73,7 +73,7 @@ class Patience:
     @contextmanager
     def spend(self, size: int = 0) -> Iterator[float]:
         """Give the moment (``time.monotonic``) until which to wait; charge what was used."""
-        began, allowance = time.monotonic(), size / (1 << 20)
+        began, allowance = time.monotonic(), size / SLOWEST_BYTES_PER_SECOND
         try:
             yield began + max(self._left, 0.0) + allowance
         finally:
