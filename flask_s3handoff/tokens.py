@@ -144,10 +144,6 @@ class TokenSigner:
             for key in self._key_list()
         )
 
-    def fingerprint(self) -> str:
-        """Return eight characters that are equal on two servers when their newest keys are."""
-        return self.digest("fingerprint", "flask_s3handoff")[:8]
-
     def _key_list(self) -> list[bytes]:
         return [key.encode() if isinstance(key, str) else key for key in self._keys()]
 
