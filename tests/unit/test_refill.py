@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.sansio.multipart import Field, File
 
+from flask_s3handoff.bodyscan import faithful_filename, names_a_file
 from flask_s3handoff.bodywriter import file_head
 from flask_s3handoff.errors import Missing, Unavailable
 from flask_s3handoff.spool import MEMORY_BYTES
@@ -561,6 +564,28 @@ def test_nothing_ends_the_line_of_a_header(name: str, kind: str) -> None:
     assert head.count(b"\r\n") == 3
     assert head.count(b"\n") == 3
     assert b"\0" not in head
+
+
+def test_a_file_that_only_other_parsers_see_is_an_error(app: Bench) -> None:
+    """A name that ends with a backslash, as browsers send it: werkzeug finds a text, Django a file."""
+    response = app.post(multipart(file("avatar", "x\\", PICTURE)))
+    assert response.status_code == 400
+
+    app.post(multipart(text('a; filename=\\"x', "1"), text("b", "; filename=x")))
+    assert len(app.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "unit", ['\\"', '";filename="', ';filename="\\', '"', "\\", ";\t", ";filename="]
+)
+def test_reading_a_name_takes_linear_time(unit: str) -> None:
+    """B22: 400 KB of it, which would take minutes otherwise (this test would run into its limit)."""
+    headers = Headers(
+        {"Content-Disposition": f'form-data; name="a"{unit * (400_000 // len(unit))}'}
+    )
+
+    assert faithful_filename(File(name="a", filename="x", headers=headers)) is not None
+    assert names_a_file(Field(name="a", headers=headers)) in (True, False)
 
 
 def test_a_name_of_nothing_but_marks_still_names_a_file(app: Bench) -> None:
