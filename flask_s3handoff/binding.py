@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .tokens import Binding, TokenSigner, is_binding_id, minutes_of, random_id
@@ -27,6 +27,11 @@ class Cookie:
     value: str
     max_age_seconds: int
     secure: bool
+
+
+def has_binding_cookie(names: Iterable[str]) -> bool:
+    """Tell whether a browser sends any binding cookie at all."""
+    return any(name.startswith((PLAIN_STEM, SECURE_STEM)) for name in names)
 
 
 class Binder:

@@ -21,6 +21,9 @@ from werkzeug.formparser import FormDataParser
 from .errors import TooLarge
 from .paths import MAX_FIELD_BYTES, TOKEN_FIELD
 
+FORM_TYPE = "application/x-www-form-urlencoded"
+MULTIPART_TYPE = "multipart/form-data"
+FORM_TYPES = (FORM_TYPE, MULTIPART_TYPE)
 _PADDING_BYTES = 72  # line breaks, dashes, and the white space that RFC 2046 allows after them
 _DELIMITER_START = re.compile(rb"[\r\n]++(?:-?\Z|--)")
 _LENGTH = re.compile(r"[0-9]{1,18}")  # 2^63 is no length (B6)
@@ -90,9 +93,9 @@ def parse(
     Raises ``BadRequest``, ``TooLarge``, ``UnsupportedMediaType`` and what the parser, the stream
     and the sinks raise; every sink is aborted then.
     """
-    if mimetype != "multipart/form-data":
+    if mimetype != MULTIPART_TYPE:
         form = parser.parse(stream, mimetype, content_length, dict(options or {}))[1]
-        return Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
+        return _parsed(parser, stream, form)
     _check_framing(content_length_header, terminated, content_encoding)
     with _Sinks(receive, max_files) as sinks:
         parser.silent = False
@@ -102,7 +105,7 @@ def parse(
                 _steady(stream, options), mimetype, content_length, dict(options or {})
             )
         _check_names(form)
-        parsed = Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
+        parsed = _parsed(parser, stream, form)
         sinks.sort_into(parsed, [file for _, file in files.items(multi=True)])
         return parsed
 
@@ -116,13 +119,24 @@ def parse_unread(
 ) -> Parsed:
     """Read a body that nobody asked for, without its files; whatever is wrong, it is empty."""
     parser.stream_factory = _drop
-    if mimetype == "multipart/form-data":
+    if mimetype == MULTIPART_TYPE:
         stream = _steady(stream, options)
     try:
         form = parser.parse(stream, mimetype, content_length, dict(options or {}))[1]
     except Exception:  # noqa: BLE001 - the view has answered already: its answer must not change
         return Parsed(stream, parser.cls())
-    return Parsed(stream, _without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
+    return _parsed(parser, stream, form)
+
+
+def without_tokens(parser: FormDataParser, form: MultiDict[str, str]) -> MultiDict[str, str]:
+    """Return what the app shall see of a form: all but what is ours."""
+    if TOKEN_FIELD not in form:
+        return form
+    return parser.cls([(k, v) for k, v in form.items(multi=True) if k != TOKEN_FIELD])
+
+
+def _parsed(parser: FormDataParser, stream: IO[bytes], form: MultiDict[str, str]) -> Parsed:
+    return Parsed(stream, without_tokens(parser, form), tokens=form.getlist(TOKEN_FIELD))
 
 
 def _steady(stream: IO[bytes], options: Mapping[str, str] | None) -> IO[bytes]:
@@ -237,12 +251,6 @@ class _Sinks:
         parsed.empty.extend((str(file.name), file) for file in shown.values())
 
 
-def _without_tokens(parser: FormDataParser, form: MultiDict[str, str]) -> MultiDict[str, str]:
-    if TOKEN_FIELD not in form:
-        return form
-    return parser.cls([(k, v) for k, v in form.items(multi=True) if k != TOKEN_FIELD])
-
-
 @contextmanager
 def _strictly() -> Iterator[None]:
     """Turn the parser's ``ValueError`` into an answer that says what to do."""
@@ -253,7 +261,7 @@ def _strictly() -> Iterator[None]:
     except ValueError as error:
         raise BadRequest(
             "The form arrived incomplete or malformed. Please submit it again."
-            f" (multipart/form-data: {error})"
+            f" ({MULTIPART_TYPE}: {error})"
         ) from error
 
 

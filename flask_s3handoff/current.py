@@ -67,12 +67,13 @@ def parsed_exchange() -> Exchange:
 def acts_here() -> bool:
     """Tell whether we act on this request: switched on, on our paths, not in an exempt view."""
     config = current_handoff().config
+    return config.enabled and is_below(request.path, config.paths) and not is_exempt()
+
+
+def is_exempt() -> bool:
+    """Tell whether the current view wants none of us."""
     view = current_app.view_functions.get(request.endpoint or "")
-    return (
-        config.enabled
-        and is_below(request.path, config.paths)
-        and not getattr(view, EXEMPT_MARK, False)
-    )
+    return getattr(view, EXEMPT_MARK, False)
 
 
 def _visit() -> Visit:

@@ -19,18 +19,19 @@ from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token
-from .body import parse, parse_unread
+from .binding import has_binding_cookie
+from .body import FORM_TYPES, MULTIPART_TYPE, Parsed, parse, parse_unread, without_tokens
 from .current import (
     EXCHANGE_KEY,
     acts_here,
     current_exchange,
     current_handoff,
     current_state,
+    is_exempt,
 )
 from .errors import HandoffError
 from .leaving import leave, may_carry
 from .links import serve_link
-from .paths import TOKEN_FIELD
 from .visit import LINK_ROUTE
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
-_FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def install(app: Flask) -> None:
@@ -88,7 +88,7 @@ def _parsing_first(app: Flask) -> Callable[..., Any]:
     original: Callable[..., Any] = app.dispatch_request
 
     def dispatch_request(*arguments: Any) -> Any:  # Flask 3.2 passes its context
-        if request.mimetype == _FORM_TYPES[1] and request.url_rule and acts_here():
+        if request.mimetype == MULTIPART_TYPE and request.url_rule and acts_here():
             _ = request.files
         return original(*arguments)
 
@@ -125,24 +125,21 @@ class _Parser:
         arguments = (stream, mimetype, content_length, options)
         if not acts_here():
             stream, form, files = self._inner.parse(*arguments)
-            return stream, self._without_tokens(form), files
+            return stream, without_tokens(self._inner, form), files
         try:
-            return self._admit(*arguments)
+            return self._admit(self._parse(*arguments))
         except HTTPException:
             empty = self._inner.cls
             vars(self._request).update(stream=stream, form=empty(), files=empty())
             raise
 
-    def _admit(self, stream: Any, mimetype: str, content_length: int | None, options: Any) -> Any:
-        environ = self._request.environ
+    def _parse(self, *arguments: Any) -> Parsed:
+        environ, handoff = self._request.environ, current_handoff()
         parsed = parse(
             self._inner,
-            stream,
-            mimetype,
-            content_length,
-            options,
-            receive=lambda *a, **k: current_handoff().rooms.mirror.receive(*a, **k),
-            max_files=current_handoff().config.max_files,
+            *arguments,
+            receive=handoff.rooms.mirror.receive,
+            max_files=handoff.config.max_files,
             content_length_header=environ.get("CONTENT_LENGTH"),
             terminated=bool(environ.get("wsgi.input_terminated")),
             content_encoding=environ.get("HTTP_CONTENT_ENCODING"),
@@ -150,6 +147,9 @@ class _Parser:
         if QUERY_TOKEN_KEY in environ:
             parsed.tokens.append(environ[QUERY_TOKEN_KEY])
             current_exchange().by_redirect = True
+        return parsed
+
+    def _admit(self, parsed: Parsed) -> Any:
         if not parsed.files and not parsed.tokens:
             return parsed.stream, parsed.form, self._inner.cls(parsed.empty)
         # whoever says which user this is may ask for the form, which is known by now
@@ -160,11 +160,6 @@ class _Parser:
             parsed.abort()  # what was finished stays; no other sink may stay open
             raise
         return parsed.stream, parsed.form, self._inner.cls(files)
-
-    def _without_tokens(self, form: Any) -> Any:
-        if TOKEN_FIELD not in form:
-            return form
-        return self._inner.cls([(k, v) for k, v in form.items(multi=True) if k != TOKEN_FIELD])
 
 
 def _leaving(app: Flask) -> Callable[..., Response]:
@@ -201,6 +196,8 @@ def _left(response: Response) -> Response:
     """Return the response that carries what this request has, or the response as it is."""
     if EXCHANGE_KEY not in request.environ and not _has_unread_tokens(response):
         return response
+    if is_exempt():
+        return response
     return leave(current_exchange(), response)
 
 
@@ -231,10 +228,12 @@ def _has_unread_tokens(response: Response) -> bool:
 def _tokens_in_unread_body() -> list[str]:
     """Stay out if the app has taken the stream itself, and off endless bodies."""
     untouched = "stream" not in vars(request)
-    is_form = request.mimetype in _FORM_TYPES and request.method in ("POST", "PUT", "PATCH")
+    is_form = request.mimetype in FORM_TYPES and request.method in ("POST", "PUT", "PATCH")
     size = request.content_length
     if not untouched or not is_form or not size or size > MAX_UNREAD_BYTES:
         return []
+    if current_handoff().config.bind == "cookie" and not has_binding_cookie(request.cookies):
+        return []  # whatever token it brings is foreign: nobody is waited for (T18)
     this = cast(Any, request)._get_current_object()  # super() takes no proxy
     parser = super(_HandoffRequest, this).make_form_data_parser()
     try:

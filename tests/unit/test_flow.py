@@ -48,6 +48,16 @@ def create_app(config: dict[str, Any]) -> Flask:
         assert request.files["avatar"]
         return redirect(url_for("show", size=2) + "#top")
 
+    @app.post("/unread")
+    def unread() -> str:
+        return FORM
+
+    @app.post("/exempt")
+    @handoff.exempt
+    def exempt() -> str:
+        handoff.restore(request.headers["X-Token"])
+        return FORM
+
     @app.get("/show")
     def show() -> str:
         assert "_s3handoff" not in request.url + request.full_path + str(request.args)
@@ -149,3 +159,28 @@ def test_b23d_an_encoded_upload_is_refused(fleet: Fleet) -> None:
     answer = fleet.client().post("/add", data=data, headers={"Content-Encoding": "gzip"})
 
     assert answer.status_code == 415
+
+
+def read_of_unread(browser: Client) -> int:
+    """Return how many bytes were read of a body that the view does not read."""
+    body = BytesIO(b"_s3handoff=token")
+    form = "application/x-www-form-urlencoded"
+    browser.post("/unread", input_stream=body, content_type=form, content_length=16)
+    return body.tell()
+
+
+def test_t18_nobody_waits_for_the_unread_body_of_a_stranger(fleet: Fleet) -> None:
+    """Without a cookie of ours its tokens would be foreign: a stalled POST holds no thread."""
+    browser = fleet.client()
+
+    assert read_of_unread(browser) == 0
+    upload(browser)
+    assert read_of_unread(browser) == 16
+
+
+def test_an_exempt_view_carries_nothing_that_it_restored(fleet: Fleet) -> None:
+    """Exempt is exempt: no injection, whatever the view itself does."""
+    client = fleet.client()
+    token = token_of(upload(client).text)
+
+    assert "_s3handoff" not in client.post("/exempt", headers={"X-Token": token}).text
