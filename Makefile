@@ -88,6 +88,7 @@ fuzz: setup  ## a million random pages against two HTML parsers; not part of `ma
 	$(PY) -m tests.fuzz
 
 soak: setup  ## an hour of traffic through three servers: nothing may grow; not part of `make test`
+	$(PY) -m tests.frameworks.big_upload 1024
 	$(PY) -m tests.soak
 
 # --- see it ---------------------------------------------------------------------------------------
