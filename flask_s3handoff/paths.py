@@ -72,16 +72,8 @@ def clean_name(filename: str) -> str:
     name = re.sub(r"\.{2,}", ".", name)
     if "." not in name and (lost := re.search(r"\.([A-Za-z0-9]{1,16})$", base.rstrip())):
         name = f"{name or 'file'}.{lost[1]}" if name != lost[1] else f"file.{name}"
-    return _shorten(f"_{name}" if _DEVICE.fullmatch(name) else name or "file")
-
-
-def _shorten(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    if len(name) <= MAX_NAME_LENGTH:
-        return name
-    if not dot or len(suffix) > MAX_SUFFIX_LENGTH:
-        return name[:MAX_NAME_LENGTH]
-    return f"{stem[: MAX_NAME_LENGTH - len(suffix) - 1]}.{suffix}"
+    name = f"_{name}" if _DEVICE.fullmatch(name) else name or "file"
+    return _shortened(name, MAX_NAME_LENGTH)
 
 
 def display_name(filename: str) -> str:
@@ -90,13 +82,17 @@ def display_name(filename: str) -> str:
     >>> display_name("gnp\\u202efdp.exe\\x00")
     'gnpfdp.exe'
     """
-    name = _CONTROL.sub("", filename)
-    if len(name) <= MAX_FILENAME_LENGTH:
-        return name
+    return _shortened(_CONTROL.sub("", filename), MAX_FILENAME_LENGTH)
+
+
+def _shortened(name: str, most: int) -> str:
+    """Cut a name to ``most`` characters, and keep its suffix."""
     stem, dot, suffix = name.rpartition(".")
+    if len(name) <= most:
+        return name
     if not dot or len(suffix) > MAX_SUFFIX_LENGTH:
-        return name[:MAX_FILENAME_LENGTH]
-    return f"{stem[: MAX_FILENAME_LENGTH - len(suffix) - 1]}.{suffix}"
+        return name[:most]
+    return f"{stem[: most - len(suffix) - 1]}.{suffix}"
 
 
 def suffix_of(relpath: str) -> str:
