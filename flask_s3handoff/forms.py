@@ -19,18 +19,7 @@ from .formreader import FileInput, FormElement, read_forms
 from .origins import is_own_url
 from .paths import TOKEN_FIELD
 
-__all__ = [
-    "MAX_PAGE_BYTES",
-    "REQUIRED_MARK",
-    "FileInput",
-    "Form",
-    "eligible_forms",
-    "hidden_input",
-    "is_own_url",
-    "splice",
-]
-
-MAX_PAGE_BYTES = 4 * 1024 * 1024
+MAX_PAGE_BYTES = 4 << 20
 REQUIRED_MARK = b"data-s3handoff-"  # put before the word `required` (H64)
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]+")

@@ -20,15 +20,14 @@ from werkzeug.wrappers import Response
 from .binding import Cookie
 from .exchange import Exchange
 from .files import HandoffFile
-from .forms import REQUIRED_MARK, Form, eligible_forms, hidden_input, is_own_url, splice
-from .origins import clean_url
+from .forms import MAX_PAGE_BYTES, REQUIRED_MARK, Form, eligible_forms, hidden_input, splice
+from .origins import clean_url, is_own_url
 from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
 
 log = logging.getLogger("flask_s3handoff")
 
 MAX_STREAM_BYTES = 1 << 20
 MAX_STREAM_SECONDS = 0.25
-MAX_PAGE_BYTES = 4 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_PAGE = frozenset({204, 205, 206, 304})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)

@@ -14,19 +14,18 @@ from itertools import pairwise
 import pytest
 
 from flask_s3handoff import htmlscan
-from flask_s3handoff.formreader import MAX_CONTROLS, MAX_FORMS, MAX_TAGS
+from flask_s3handoff.formreader import MAX_CONTROLS, MAX_FORMS, MAX_TAGS, FileInput
 from flask_s3handoff.forms import (
     MAX_PAGE_BYTES,
     REQUIRED_MARK,
-    FileInput,
     Form,
     eligible_forms,
     hidden_input,
-    is_own_url,
     is_readable,
     splice,
 )
 from flask_s3handoff.htmlscan import Doubt, attributes, decoded, tags
+from flask_s3handoff.origins import is_own_url
 
 P = "<form method=post>"
 EVIL = "<form method=post action=//evil.example>"
