@@ -10,7 +10,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import judges
@@ -51,14 +51,12 @@ class Place:
         refuse_unless(isinstance(options, Mapping), setting, options, "a mapping of options")
         for name in options:
             _check_place_option(setting, name)
-        for name in ("region", "acl"):
-            optional_text(f"{setting}[{name!r}]", options.get(name))
         return cls(
             prefix=judges.prefix(setting, prefix),
             bucket=optional(judges.bucket)(setting, options.get("bucket")),
-            region=options.get("region"),
+            region=optional_text(f"{setting}['region']", options.get("region")),
             owner=optional(judges.owner)(setting, options.get("owner")),
-            acl=options.get("acl"),
+            acl=optional_text(f"{setting}['acl']", options.get("acl")),
             public_url=optional(judges.public_url)(setting, options.get("public_url")),
             expires_seconds=optional(judges.url_expires)(setting, options.get("expires")),
         )
@@ -137,8 +135,7 @@ class HandoffConfig:
             return self._checked()
         folder = os.path.join(self.instance_path, "s3handoff-store")
         log.warning("No S3HANDOFF_BUCKET: in debug and testing the store is the folder %s", folder)
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return HandoffConfig(**{**values, "store": f"dir:{folder}"})._checked()
+        return replace(self, store=f"dir:{folder}")._checked()
 
     def _checked(self) -> HandoffConfig:
         if self.store == "s3" and self.enabled and not self.bucket:
