@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from . import judges
-from .errors import ConfigError
+from .errors import ConfigError, InvalidKey
 from .judges import Judge, flag, one_of, optional, optional_text, refuse_unless, whole
+from .paths import check_key
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -151,10 +152,13 @@ class HandoffConfig:
                 )
         return self
 
-    def place_of(self, key: str) -> Place | None:
-        """Return the place with the longest prefix of this key, if any."""
+    def place_of(self, key: object) -> Place:
+        """Return the place with the longest prefix of this key, or raise ``InvalidKey``."""
+        key = check_key(key)
         below = [place for place in self.places if key.startswith(place.prefix)]
-        return max(below, key=lambda place: len(place.prefix), default=None)
+        if not below:
+            raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
+        return max(below, key=lambda place: len(place.prefix))
 
 
 def secret_keys(mapping: Mapping[str, Any]) -> list[str | bytes]:

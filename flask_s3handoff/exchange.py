@@ -19,10 +19,10 @@ from .binding import Cookie
 from .body import Parsed
 from .carriage import Carriage, Judged
 from .disk import despite_cleaners
-from .errors import Forged, HandoffError, InvalidKey, TooLarge, Unavailable
+from .errors import Forged, HandoffError, TooLarge, Unavailable
 from .files import HandoffFile
 from .mirror import Pending, Revision
-from .paths import check_key, display_name, new_relpath
+from .paths import display_name, new_relpath
 from .store import kind_of
 from .tokens import Claim
 from .visit import Patience, Refusal, Rooms, Visit
@@ -221,9 +221,7 @@ class Exchange:
 
     def promote(self, file: HandoffFile, key: str, overwrite: bool) -> str:
         """Copy the revision to its permanent key on the server side of the store."""
-        check_key(key)
-        if self.rooms.config.place_of(key) is None:
-            raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
+        self.rooms.config.place_of(key)
         _check_usable(file)
         self.wait_for([file])
         claim = file.claim

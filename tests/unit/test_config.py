@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flask_s3handoff.config import SETTINGS, HandoffConfig, Place, secret_keys
-from flask_s3handoff.errors import ConfigError
+from flask_s3handoff.errors import ConfigError, InvalidKey
 
 GOOD = {"S3HANDOFF_BUCKET": "acme-uploads"}
 STRONG = "sixteen bytes or more of it"
@@ -132,7 +132,9 @@ def test_the_place_with_the_longest_prefix_wins() -> None:
 
     assert made.place_of("users/logos/x.png") == Place(prefix="users/logos/", acl="public-read")
     assert made.place_of("users/1.png") == Place(prefix="users/", bucket="acme-users")
-    assert made.place_of("elsewhere/1.png") is None
+    for key in ("elsewhere/1.png", "users", "users/../1.png"):
+        with pytest.raises(InvalidKey):
+            made.place_of(key)
 
 
 FLASKS = "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf"
