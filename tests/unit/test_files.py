@@ -264,7 +264,12 @@ def test_an_error_is_raised_when_the_bytes_are_used_and_not_before(keeper: FakeK
 
     assert file.filename
     assert file
-    for use in (lambda: file.read(), lambda: file.path, lambda: file.save(os.devnull), lambda: list(file)):
+    for use in (
+        lambda: file.read(),
+        lambda: file.path,
+        lambda: file.save(os.devnull),
+        lambda: list(file),
+    ):
         with pytest.raises(Expired):
             use()
 
