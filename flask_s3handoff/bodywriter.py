@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import IO, cast
 from urllib.parse import unquote_to_bytes
 
+from .body import FORM_TYPE, MULTIPART_TYPE
 from .paths import TOKEN_FIELD
 
-FORM_TYPE = "application/x-www-form-urlencoded"
-MULTIPART_TYPE = "multipart/form-data"
 _BUFFER_BYTES = 64 * 1024
 _BREAKS = re.compile(rb"[\r\n\0]+")
 _PLAIN = re.compile(r"[\x20-\x7e]+")

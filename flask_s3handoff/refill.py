@@ -21,11 +21,9 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.http import parse_options_header
 from werkzeug.wsgi import get_content_length, get_input_stream
 
-from .body import Parsed, parse
+from .body import FORM_TYPES, MULTIPART_TYPE, Parsed, parse
 from .bodyscan import MAX_PARTS, Part, ScanningParser
 from .bodywriter import (
-    FORM_TYPE,
-    MULTIPART_TYPE,
     Body,
     Piece,
     Window,
@@ -37,7 +35,7 @@ from .bodywriter import (
     text_head,
     urlencoded,
 )
-from .disk import disk, open_private
+from .disk import despite_cleaners, disk, open_private
 from .errors import HandoffError, TooLarge
 from .exchange import Exchange
 from .files import HandoffFile
@@ -51,13 +49,12 @@ if TYPE_CHECKING:
 
 MAX_FORM_BYTES = 4 << 20  # of a urlencoded form with a token: such a form is held in memory
 _DIGESTS = ("HTTP_CONTENT_MD5", "HTTP_DIGEST", "HTTP_CONTENT_DIGEST", "HTTP_REPR_DIGEST")
-_FORM_TYPES = (FORM_TYPE, MULTIPART_TYPE)
 
 
 def brings_form(environ: WSGIEnvironment) -> bool:
     """Tell whether a request brings a form, in which files and tokens may be."""
     mimetype = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    return environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH") and mimetype in _FORM_TYPES
+    return environ["REQUEST_METHOD"] in ("POST", "PUT", "PATCH") and mimetype in FORM_TYPES
 
 
 class Refill:
@@ -211,13 +208,15 @@ class Refill:
         """Return a file as a part; raises what is wrong with it."""
         if file.error is not None:
             raise file.error
-        path = self._exchange().local_copy(file)
         with disk():
-            fd = open_private(path, os.O_RDONLY)
+            fd = despite_cleaners(lambda: self._open(file))
         self._ends.add(partial(os.close, fd))
-        name = file.filename or os.path.basename(path)
+        name = file.filename or file.relpath.rpartition("/")[2]
         head = file_head(file.field, name, file.content_type or "")
         return [head, Window(fd, 0, file.size)]
+
+    def _open(self, file: HandoffFile) -> int:
+        return open_private(self._exchange().local_copy(file), os.O_RDONLY)
 
     def _window(self, start: int, end: int) -> Piece:
         fd = self._spool.fd

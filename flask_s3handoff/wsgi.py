@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
@@ -166,7 +167,7 @@ class RequestHandle(Handle):
         """Return a URL of a file of this request, or of a permanent key."""
         if isinstance(file_or_key, HandoffFile):
             return file_or_key.url(expires=expires)
-        root = self._environ.get("SCRIPT_NAME", "")
+        root = quote(self._environ.get("SCRIPT_NAME", ""), encoding="latin-1")
         return self._handoff.url(file_or_key, expires, script_root=root)
 
     def _file(self, file: HandoffFile | str) -> HandoffFile:

@@ -533,6 +533,42 @@ def test_switched_off_nothing_is_refused(tmp_path: Path, case: str) -> None:
         assert app.last.body == body
 
 
+@pytest.mark.parametrize(("method", "takes"), [("PUT", True), ("PATCH", True), ("DELETE", False)])
+def test_the_methods_that_bring_forms(app: Bench, method: str, takes: bool) -> None:
+    """B23g: as werkzeug has them."""
+    body = multipart(text("_s3handoff", app.upload()))
+    app.send(method, "/", body, MULTIPART)
+
+    assert (len(files_of(app)) == 1) is takes
+    assert (app.last.body == body) is not takes
+
+
+def test_a_local_copy_that_a_cleaner_took_is_fetched_again(app: Bench) -> None:
+    """F35: between being found and being opened."""
+    body = multipart(text("_s3handoff", app.upload()))
+    app.close()
+    exchange_of = app.handoff.exchange
+
+    def with_a_cleaner(visit: Any) -> Any:
+        exchange = exchange_of(visit)
+        find, exchange.local_copy = exchange.local_copy, lambda file: cleaned(find(file))  # type: ignore[method-assign]
+        return exchange
+
+    cleaned_paths: list[str] = []
+
+    def cleaned(path: str) -> str:
+        if not cleaned_paths:
+            os.unlink(path)
+            cleaned_paths.append(path)
+        return path
+
+    app.handoff.exchange = with_a_cleaner  # type: ignore[method-assign]
+    app.post(body)
+
+    assert cleaned_paths
+    assert files_of(app) == [("avatar", "leo.png", "image/png", PICTURE)]
+
+
 def test_elsewhere_a_body_is_not_even_read(tmp_path: Path) -> None:
     """Off S3HANDOFF_PATHS the app has the server's own stream."""
     with bench(tmp_path, paths=["/profile/"]) as app:

@@ -699,6 +699,21 @@ def test_a_json_client_carries_its_token_itself(app: Bench) -> None:
     assert app.post(b"{}", "application/json").get_data() == PICTURE
 
 
+def test_a_logout_takes_the_cookies_along(app: Bench) -> None:
+    """What the browser still has in its pages is foreign from then on; nothing is carried."""
+    token = app.upload()
+
+    def logout(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["s3handoff"].forget()
+        return list(_page(start_response))
+
+    app.answer = logout
+    answer = app.post(multipart(text("_s3handoff", token)))
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert b"_s3handoff" not in answer.get_data()
+    assert app.post(multipart(text("_s3handoff", token))).status_code == 403
+
+
 def test_a_forged_token_given_back_is_an_error(app: Bench) -> None:
     """The middleware answers what the app lets through."""
     app.answer = lambda environ, _start: environ["s3handoff"].restore("x.y")
