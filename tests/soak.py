@@ -34,7 +34,7 @@ class Load:
 
 def main(minutes: float) -> int:
     """Run, print a line per minute, and close with the counts."""
-    with weed() as s3, site(s3, worker_class="gthread") as running:
+    with weed() as s3, site(s3) as running:
         stop, done, wrong = threading.Event(), list[str](), list[str]()
         with ThreadPoolExecutor(PEOPLE) as people:
             jobs = [people.submit(live, running, stop, done, wrong) for _ in range(PEOPLE)]
