@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -466,19 +467,23 @@ def test_f36_a_stale_handle_is_a_miss(root: Path, monkeypatch: pytest.MonkeyPatc
 # --- the disk refuses --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of at most 64 KiB, as on a disk that is full (F15)."""
+@contextlib.contextmanager
+def small_disk(most: int) -> Iterator[None]:
+    """Let files grow to so many bytes, as on a disk that is full (F15).
+
+    Not a fixture: pytest reports before it tears down, and its own output may be a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_f15_a_full_disk_is_unavailable_and_leaves_nothing(workdir: WorkDir, root: Path) -> None:
     """A write that is cut short by the disk is an error, never half a file."""
-    with workdir.begin() as draft:
+    with workdir.begin() as draft, small_disk(65_536):
         draft.write(bytes(60_000))
         with pytest.raises(Unavailable) as refused:
             draft.write(bytes(10_000))
@@ -486,15 +491,13 @@ def test_f15_a_full_disk_is_unavailable_and_leaves_nothing(workdir: WorkDir, roo
     assert files_below(root) == []
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_f15_an_edit_copy_on_a_full_disk_leaves_nothing(root: Path, tmp_path: Path) -> None:
     """Not even its folder."""
     source = tmp_path / "source"
     source.write_bytes(b"")
     os.truncate(source, 65_536)
     workdir = make(root)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
-    with pytest.raises(Unavailable):
+    with small_disk(1000), pytest.raises(Unavailable):
         workdir.edit_copy(str(source), "leo.jpg")
     assert list((root / "edit").iterdir()) == []
 
