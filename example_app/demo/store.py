@@ -77,6 +77,7 @@ def _seaweedfs(weed: str, folder: Path, access_key: str, secret_key: str) -> Ite
     command = [weed, "mini", f"-ip={HOST}", f"-ip.bind={HOST}", f"-dir={folder / 'data'}"]
     command += ["-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # two ports less that others may use
+    command += [f"-s3.localSocket={folder / 's3.sock'}"]  # else it stays among the temp files
     command += [f"{flag}={port}" for flag, port in zip(flags, ports, strict=True)]
     child = Child(store.name, command, folder=folder, env=store.credentials)
     with running(child, store.create_bucket):
