@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .errors import Unavailable
 
@@ -16,6 +16,21 @@ log = logging.getLogger("flask_s3handoff")
 _ATTEMPTS = 8
 
 T = TypeVar("T")
+
+
+class Identity(NamedTuple):
+    """What changes when a file is written, truncated or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, s: os.stat_result) -> Identity:
+        """Return the identity that a ``stat`` has seen."""
+        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
 @contextmanager

@@ -14,11 +14,11 @@ import mimetypes
 import os
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
 
-from .disk import despite_cleaners
+from .disk import Identity, despite_cleaners
 from .errors import HandoffError
 from .paths import display_name
 from .tokens import Claim
@@ -54,21 +54,6 @@ class Keeper(Protocol):
         """Carry this file no further."""
 
 
-class _Stat(NamedTuple):
-    """What changes when a file is written, truncated or replaced."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, path: str) -> _Stat:
-        s = os.stat(path)
-        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-
-
 class HandoffFile(FileStorage):
     """One file of this request: fresh, or uploaded in an earlier request to another server.
 
@@ -95,7 +80,7 @@ class HandoffFile(FileStorage):
         self._error = error
         self._stream: IO[bytes] | None = None
         self._edit_path: str | None = None
-        self._edit_stat: _Stat | None = None
+        self._edit_stat: Identity | None = None
         self.name = claim.field
         self.filename = claim.filename
         self.headers = Headers(headers or {"Content-Type": claim.content_type})
@@ -148,7 +133,7 @@ class HandoffFile(FileStorage):
         """
         if self._edit_path is None or not os.path.exists(self._edit_path):
             self._edit_path = self._keeper.edit_copy(self)
-            self._edit_stat = _Stat.of(self._edit_path)
+            self._edit_stat = Identity.of(os.stat(self._edit_path))
         return self._edit_path
 
     def url(self, *, expires: int | None = None) -> str:
@@ -181,14 +166,14 @@ class HandoffFile(FileStorage):
         path = self._edit_path
         if path is None or not self._was_edited(path):
             return
-        self._edit_stat = _Stat.of(path)
+        self._edit_stat = Identity.of(os.stat(path))
         if self._edit_stat.size != self._claim.size or _sha256_of(path) != self._claim.sha256:
             self._keeper.revise(self, path)
 
     def _was_edited(self, path: str) -> bool:
         with suppress(FileNotFoundError):
             if not os.path.islink(path):  # an archive, unpacked beside it, may bring one (T22)
-                return _Stat.of(path) != self._edit_stat
+                return Identity.of(os.stat(path)) != self._edit_stat
         log.warning("The edit copy of %s was moved away: its revision stays", self._claim.relpath)
         self._edit_path = None
         return False

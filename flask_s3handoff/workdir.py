@@ -24,9 +24,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import IO, NamedTuple
+from typing import IO
 
-from .disk import despite_cleaners, disk, open_private, refused
+from .disk import Identity, despite_cleaners, disk, open_private, refused
 from .draft import Draft as Draft
 from .errors import InvalidKey
 from .flight import Turns, locked_file
@@ -45,20 +45,6 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
 _DAMAGED = (errno.EIO, errno.ELOOP, errno.EISDIR)
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
-class _Identity(NamedTuple):
-    """What changes when a file is written, truncated or replaced."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, s: os.stat_result) -> _Identity:
-        return cls(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
 class WorkDir:
@@ -83,7 +69,7 @@ class WorkDir:
         self._max_age_seconds = max_age_seconds
         self._now = now
         self._has_tmpfile = hasattr(os, "O_TMPFILE")
-        self._known: dict[str, tuple[_Identity, str]] = {}
+        self._known: dict[str, tuple[Identity, str]] = {}
         self._turns = Turns()
         self._swept_at = -math.inf
         self._unswept_bytes = 0
@@ -160,7 +146,7 @@ class WorkDir:
         return None
 
     def _is_known(self, relpath: str, path: str, size: int, sha256: str) -> bool:
-        known = (_Identity.of(os.lstat(path)), sha256)
+        known = (Identity.of(os.lstat(path)), sha256)
         return known[0].size == size and self._known.get(relpath) == known
 
     def _is_intact(self, relpath: str, path: str, size: int, sha256: str) -> bool:
@@ -176,7 +162,7 @@ class WorkDir:
     def _remember(self, relpath: str, seen: os.stat_result, sha256: str) -> None:
         if len(self._known) >= _MEMO_LENGTH:
             self._known.clear()  # costs one hash per file; no lock, no order to keep
-        self._known[relpath] = (_Identity.of(seen), sha256)
+        self._known[relpath] = (Identity.of(seen), sha256)
 
     # Edit copies
 
