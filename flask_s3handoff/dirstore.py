@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
+from .disk import open_private
 from .errors import AlreadyExists, ConfigError, Corrupt, InvalidKey, Missing, Unavailable
 from .paths import check_key, check_prefix
 from .ranges import Span, fill
@@ -29,7 +30,6 @@ from .records import (
     load,
     name_of,
     new_record,
-    open_old,
     publish,
     read_record,
     record_paths,
@@ -97,7 +97,7 @@ class DirStore:
                 # Between the two, another writer may have put a new record in place.
                 with contextlib.suppress(FileNotFoundError):
                     path = spot.path_of(record.blob)
-                    blob = open(path, "rb", opener=open_old)  # noqa: SIM115  # the caller closes it
+                    blob = open(path, "rb", opener=open_private)  # noqa: SIM115  # the caller closes it
                     return OpenedFile(record.entry(written), blob)
         raise Missing(detail="NoSuchKey")
 
@@ -212,7 +212,7 @@ def _refuse_other_bytes(record: Record, size: int, sha256: str) -> None:
 
 def _joined(paths: Iterable[str]) -> Iterator[bytes]:
     for path in paths:
-        with open(path, "rb", opener=open_old) as file:
+        with open(path, "rb", opener=open_private) as file:
             yield from chunks_of(file)
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from .disk import refused
 from .errors import Corrupt, Unavailable
 
 SINGLE_GET_BYTES = 8 << 20
@@ -169,6 +170,6 @@ def _write_at(fd: int, data: bytes, at: int) -> None:
     while view:
         try:
             written = os.pwrite(fd, view, at)
-        except OSError as error:  # the local disk is full or broken (F15, F16)
-            raise Unavailable(errno=error.errno, detail=type(error).__name__) from error
+        except OSError as error:
+            raise refused(error) from error
         view, at = view[written:], at + written

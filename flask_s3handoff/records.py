@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from .disk import open_private
 from .errors import AlreadyExists, Corrupt, Missing
 from .paths import random_name
 from .store import Entry, Kind
@@ -113,7 +114,7 @@ def read_record(spot: Spot) -> tuple[Record, float]:
 
 def load(path: str) -> tuple[Record, float]:
     """Return the record in a file, and when it was written."""
-    with open(path, "rb", opener=open_old) as file:
+    with open(path, "rb", opener=open_private) as file:
         try:
             said = json.load(file)
         except ValueError:
@@ -170,7 +171,7 @@ def _replace(spot: Spot, new: str) -> None:
 def write(path: str, chunks: Iterable[bytes]) -> tuple[int, str]:
     """Write a new file to the disk itself, and return its size and sha256."""
     size, digest = 0, hashlib.sha256()
-    with open(path, "xb", opener=_open_new) as file:
+    with open(path, "xb", opener=open_private) as file:
         for chunk in chunks:
             size += file.write(chunk)
             digest.update(chunk)
@@ -196,12 +197,3 @@ def remove(path: str) -> None:
     """Remove a file that nobody names any more; one that cannot be removed is only litter."""
     with contextlib.suppress(OSError):
         os.unlink(path)
-
-
-def _open_new(path: str, _: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-
-
-def open_old(path: str, _: int) -> int:
-    """Open a file that must be there, and must not be a symbolic link."""
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -17,12 +17,12 @@ from tests.tree import modules
 # its own line, and every room of a lower floor, but nothing of the other lines of its own floor.
 FLOORS: dict[str, list[list[str]]] = {
     "ground": [
-        ["errors", "paths", "judges", "config"],
+        ["errors", "paths", "judges", "config", "disk"],
     ],
     "first": [
         ["tokens", "binding"],
         ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
-        ["disk", "draft", "spool", "root", "sweep", "flight", "workdir"],
+        ["draft", "spool", "root", "sweep", "flight", "workdir"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
     ],
