@@ -22,8 +22,8 @@ from .disk import despite_cleaners
 from .errors import Forged, HandoffError, TooLarge, Unavailable
 from .files import HandoffFile
 from .mirror import Pending, Revision
-from .paths import display_name, new_relpath
-from .store import kind_of
+from .paths import MAX_FIELD_BYTES, display_name, new_relpath
+from .store import OCTET_STREAM, kind_of
 from .tokens import Claim
 from .visit import Patience, Refusal, Rooms, Visit
 
@@ -86,7 +86,7 @@ class Exchange:
             relpath=revision.relpath,
             field=name,
             filename=display_name(part.filename or ""),
-            content_type=(part.content_type or "application/octet-stream")[:255],
+            content_type=(part.content_type or OCTET_STREAM)[:MAX_FIELD_BYTES],
             size=revision.size,
             sha256=revision.sha256,
             uploaded_at=int(self.rooms.now()),

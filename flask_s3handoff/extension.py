@@ -30,7 +30,7 @@ from .handle import Handle
 from .handoff import Handoff, Source, StoredFile
 from .hooks import install
 from .paths import check_key
-from .store import Store
+from .store import OCTET_STREAM, Store
 
 View = TypeVar("View", bound=Callable[..., Any])
 Loader = TypeVar("Loader", bound=Callable[[], object])
@@ -91,7 +91,7 @@ class S3Handoff(Handle):
     def reopen(self, key: str, field: str) -> HandoffFile:
         """Put a permanent file on its way again, as if it had just been uploaded in this field."""
         name = key.rpartition("/")[2]
-        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        content_type = mimetypes.guess_type(name)[0] or OCTET_STREAM
         with current_handoff().open(key) as source:
             return parsed_exchange().start(field, name, content_type, source)
 

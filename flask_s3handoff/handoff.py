@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from .config import HandoffConfig, secret_keys
 from .dirstore import DirStore
+from .draft import Draft
 from .errors import AlreadyExists
 from .exchange import Exchange
 from .memory import MemoryStore
@@ -23,7 +24,7 @@ from .s3 import S3Store
 from .store import Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
-from .workdir import Draft, WorkDir
+from .workdir import WorkDir
 
 Notify = Callable[[str, dict[str, Any]], None]
 Source = bytes | str | os.PathLike[str] | IO[bytes]

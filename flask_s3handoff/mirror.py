@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Literal, TypeVar
 
+from .draft import Draft
 from .errors import Corrupt, InvalidKey, TooLarge
 from .paths import is_relpath, new_relpath
 from .pool import Pool, result_of
 from .store import Kind, Parts, Store, kind_of
 from .upload import Slice, Upload, part_size_of
-from .workdir import Draft, WorkDir
+from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 

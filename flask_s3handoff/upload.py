@@ -16,10 +16,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from .draft import Draft
 from .errors import Unavailable
 from .pool import Pool
 from .store import Parts
-from .workdir import Draft
 
 PART_BYTES = 5 << 20  # S3 takes no smaller one but the last
 TAIL_BYTES = 3 << 19  # what is left to be sent when the last byte has arrived: 1.5 MiB

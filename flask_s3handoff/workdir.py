@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from typing import IO
 
 from .disk import Identity, despite_cleaners, disk, open_private, refused
-from .draft import Draft as Draft
+from .draft import Draft
 from .errors import InvalidKey
 from .flight import Turns, locked_file
 from .paths import clean_name, is_relpath, random_name
