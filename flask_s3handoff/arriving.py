@@ -77,7 +77,7 @@ def _origin_of(request: Request) -> str:
     """Return the origin that the browser asked, or nothing when its host is not a trusted one."""
     try:
         return request.host_url.rstrip("/")
-    except SecurityError:  # the app has its own answer to that (T41)
+    except (SecurityError, ValueError):  # not trusted (T41), or no host at all; the app answers
         return ""
 
 
