@@ -48,28 +48,34 @@ class Ends:
 
 
 class Reply:
-    """The answer to one request. ``start`` is the ``start_response`` that the app is given."""
+    """The answer to one request. ``start`` is the ``start_response`` that the app is given.
+
+    ``environ`` is let go at the end: it holds the app's handle, and that holds us. A circle would
+    keep every request alive until Python looks for circles.
+    """
+
+    # What an idle request never changes costs it nothing.
+    exchange: Exchange | None = None
+    has_left = False
+    _has_data = False
+    _head: tuple[str, Headers] | None = None
+    _exc_info: OptExcInfo | None = None
+    _write: Write | None = None
+    _file: object = None
 
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse) -> None:
-        self.exchange: Exchange | None = None
+        self.environ = environ
         self.ends = Ends()
-        self.has_left = False
-        self._has_data = False
-        self._environ = environ
         self._start_response = start_response
-        self._head: tuple[str, Headers] | None = None
-        self._exc_info: OptExcInfo | None = None
         self._written: list[bytes] = []
-        self._write: Write | None = None
-        self._file: object = None
 
     def carry(self, exchange: Exchange) -> None:
         """Let this answer carry what the exchange has."""
         if self.has_left:
             raise RuntimeError("The answer has left: use its files before start_response.")
         self.exchange = exchange
-        if wrapper := self._environ.get(FILE_WRAPPER):
-            self._environ[FILE_WRAPPER] = lambda *arguments: self._noted(wrapper(*arguments))
+        if wrapper := self.environ.get(FILE_WRAPPER):
+            self.environ[FILE_WRAPPER] = lambda *arguments: self._noted(wrapper(*arguments))
 
     def _noted(self, file: Any) -> Any:
         self._file = file
@@ -118,13 +124,17 @@ class Reply:
         left = self._left(self._begun(body), passes=is_file)
         if self.exchange is not None and (not is_file or self.exchange.has_open_files):
             has_ends = True  # what still streams may open a file of ours
-        return _Ending(left, self.close) if has_ends or left is not body else body
+        if has_ends or left is not body:
+            return _Ending(left, self.close)
+        self.environ = {}
+        return body
 
     def close(self) -> None:
         """End what was opened for this request; idempotent."""
         try:
             self.ends.close()
         finally:
+            self.environ = {}
             if self.exchange is not None:
                 self.exchange.close()
 
@@ -156,13 +166,13 @@ class Reply:
         if left is response:
             self._send(*self._head)
             return body
-        chunks, status, headers = left.get_wsgi_response(self._environ)
+        chunks, status, headers = left.get_wsgi_response(self.environ)
         self._send(status, headers)
         return chunks
 
     def _response(self, body: Iterable[bytes], head: tuple[str, Headers], passes: bool) -> Response:
         """Return what is read, to be written again: nobody closes the app's body through it."""
-        is_whole = isinstance(body, list | tuple) and self._environ["REQUEST_METHOD"] != "HEAD"
+        is_whole = isinstance(body, list | tuple) and self.environ["REQUEST_METHOD"] != "HEAD"
         shown = body if passes or is_whole else itertools.chain(body)  # which has no `close`
         return _Answer(shown, *head, direct_passthrough=passes)
 

@@ -80,7 +80,7 @@ class HandoffMiddleware:
         if self._serves_links and environ.get("PATH_INFO", "").startswith(LINK_ROUTE):
             return self._serve_link(environ, start_response)
         reply = Reply(environ, start_response)
-        handle = RequestHandle(self._handoff, environ, reply, self._principal)
+        handle = RequestHandle(self._handoff, reply, self._principal)
         environ[HANDLE_KEY] = handle
         try:
             self._arrive(environ, handle)
@@ -141,13 +141,11 @@ class RequestHandle(Handle):
         handle.promote("avatar", f"users/{user_id}/avatar.jpg")
     """
 
-    def __init__(
-        self, handoff: Handoff, environ: WSGIEnvironment, reply: Reply, principal: Principal
-    ) -> None:
+    def __init__(self, handoff: Handoff, reply: Reply, principal: Principal) -> None:
         self._handoff = handoff
-        self._environ = environ
         self._reply = reply
         self._principal = principal
+        self._root = reply.environ.get("SCRIPT_NAME", "")
 
     def replace(
         self, file: HandoffFile | str, source: bytes | IO[bytes] | str | os.PathLike[str]
@@ -167,7 +165,7 @@ class RequestHandle(Handle):
         """Return a URL of a file of this request, or of a permanent key."""
         if isinstance(file_or_key, HandoffFile):
             return file_or_key.url(expires=expires)
-        root = quote(self._environ.get("SCRIPT_NAME", ""), encoding="latin-1")
+        root = quote(self._root, encoding="latin-1")
         return self._handoff.url(file_or_key, expires, script_root=root)
 
     def _file(self, file: HandoffFile | str) -> HandoffFile:
@@ -195,15 +193,15 @@ class RequestHandle(Handle):
     def refill(self) -> None:
         """Put the files of the form's tokens into its body."""
         rooms, ends = self._handoff.rooms, self._reply.ends
-        Refill(self._environ, rooms, exchange=self.begin, ends=ends).pour()
+        Refill(self._reply.environ, rooms, exchange=self.begin, ends=ends).pour()
 
     def _visit(self) -> Visit:
-        request = Request(self._environ, populate_request=False)
+        request = Request(self._reply.environ, populate_request=False)
         paths = self._handoff.config.paths
         return visit_of(
             request,
             self._handoff.rooms,
             # no path: strangers choose those, and each is remembered when it was warned of
             endpoint=next((p for p in paths if is_below(request.path, (p,))), "the app"),
-            principal=lambda: self._principal(self._environ),
+            principal=lambda: self._principal(self._reply.environ),
         )

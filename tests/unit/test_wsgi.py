@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -829,3 +831,26 @@ def test_rule_8_a_form_without_a_file_touches_no_disk(app: Bench) -> None:
 
     assert served.returned is body
     assert not (app.folder / "work").exists()
+
+
+@pytest.mark.parametrize("text_size", [0, 400_000])
+def test_rule_11_a_request_is_gone_when_it_is_over(app: Bench, text_size: int) -> None:
+    """At once, and not when Python next looks for circles: the handle is in the environ, which it knows."""
+    handles: list[weakref.ref[Any]] = []
+
+    def view(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        handles.append(weakref.ref(environ["s3handoff"]))
+        assert environ["s3handoff"].files == []
+        return list(_page(start_response))
+
+    body = multipart(text("a", "x" * text_size))
+    gc.disable()
+    try:
+        serve(
+            app,
+            view,
+            environ_of(app, "POST", "/", body, MULTIPART) if text_size else environ_of(app, "GET"),
+        )
+        assert handles[0]() is None
+    finally:
+        gc.enable()
