@@ -144,6 +144,8 @@ class HandoffConfig:
                 "S3HANDOFF_BUCKET is missing: name the bucket,"
                 ' or set S3HANDOFF_STORE to "dir:/path" for development.'
             )
+        if self.kms_key_id and not (self.sse or "").startswith("aws:kms"):
+            raise ConfigError('S3HANDOFF_KMS_KEY_ID has no effect without S3HANDOFF_SSE="aws:kms".')
         for place in self.places:
             if place.prefix.startswith(self.prefix) or self.prefix.startswith(place.prefix):
                 raise ConfigError(

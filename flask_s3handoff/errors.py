@@ -77,6 +77,10 @@ class ConfigError(HandoffError, ValueError):
     reason = "config"
     description = "A setting of flask_s3handoff is wrong."
 
+    def __str__(self) -> str:
+        """Say what is wrong, without a status: most are raised before there is a request."""
+        return self.description
+
     def get_description(
         self,
         environ: WSGIEnvironment | None = None,  # noqa: ARG002 - werkzeug's signature
@@ -135,7 +139,7 @@ class Unavailable(HandoffError):
 
     code = 503
     reason = "unavailable"
-    description = "The file could not be stored right now. Please submit the form again."
+    description = "The store of uploaded files did not answer in time. Please try again."
 
     def get_headers(
         self,

@@ -26,9 +26,12 @@ class Handle(ABC):
 
     @property
     def files(self) -> list[HandoffFile]:
-        """The files that this request brought, fresh or carried."""
+        """The files that this request brought, fresh or carried, as in ``request.files``.
+
+        One whose token was refused raises when its bytes are used.
+        """
         exchange = self._arrived()
-        return [file for file in exchange.files if not file.error] if exchange else []
+        return exchange.files if exchange else []
 
     def get(self, field: str) -> HandoffFile | None:
         """Return the first file of this field, or ``None``."""

@@ -197,4 +197,6 @@ def _pour(source: Source, draft: Draft) -> None:
         with open(source, "rb") as stream:
             shutil.copyfileobj(stream, draft, _COPY_BYTES)
     else:
+        if source.seekable():
+            source.seek(0)  # the view may have looked into it
         shutil.copyfileobj(source, draft, _COPY_BYTES)

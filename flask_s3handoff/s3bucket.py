@@ -64,7 +64,8 @@ class Bucket:
     def _ask_once(self, verb: str, headers: Mapping[str, str], params: dict[str, Any]) -> Any:
         if "Body" in params:
             params["Body"].seek(0)
-        with translated(verb, params.get("Key") or params["Prefix"]), sending(headers):
+        where = f"{self.name}/{params.get('Key') or params['Prefix']}"
+        with translated(verb, where), sending(headers):
             return getattr(self.client, verb)(Bucket=self.name, **params)
 
     def _raise_unless_worth_another(self, error: Unavailable) -> None:

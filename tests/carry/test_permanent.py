@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +320,14 @@ def test_a_promoted_file_is_carried_no_further_but_its_old_page_is() -> None:
         assert not browser.submit(added, "/save").tokens
         assert line_of(LEO) in browser.submit(added, "/add").text
         assert abort is not None
+
+
+def test_put_stores_the_whole_of_a_file_that_was_looked_into() -> None:
+    """A check of the first bytes does not cost them."""
+    app, handoff = make_app(MemoryStore())
+
+    with app.app_context(), BytesIO(b"GIF89a picture") as picture:
+        assert picture.read(6) == b"GIF89a"
+        handoff.put(picture, "users/1.gif")
+        with handoff.open("users/1.gif") as stored:
+            assert stored.read() == b"GIF89a picture"

@@ -96,6 +96,7 @@ def test_the_app_of_the_readme_carries_a_file(
     module.__file__ = str(tmp_path / "readme_app.py")
     monkeypatch.setitem(sys.modules, "readme_app", module)
     monkeypatch.delenv("FLASK_S3HANDOFF_BUCKET", raising=False)
+    monkeypatch.setenv("FLASK_SECRET_KEY", "a key of at least 16 bytes")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, module.__file__, "exec"), vars(module))  # noqa: S102 - our own README
     client = vars(module)["app"].test_client()

@@ -490,7 +490,7 @@ class TestErrors:
         ):
             put(store)
         assert (
-            f"put_object of {KEY} failed: SignatureDoesNotMatch (HTTP 403, request R1"
+            f"put_object of staging/{KEY} failed: SignatureDoesNotMatch (HTTP 403, request R1"
             in caplog.text
         )
         told = caplog.text + str(raised.value) + repr(raised.value.facts)
