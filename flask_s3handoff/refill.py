@@ -206,8 +206,6 @@ class Refill:
 
     def _part_of(self, file: HandoffFile) -> list[Piece]:
         """Return a file as a part; raises what is wrong with it."""
-        if file.error is not None:
-            raise file.error
         with disk():
             fd = despite_cleaners(lambda: self._open(file))
         self._ends.add(partial(os.close, fd))

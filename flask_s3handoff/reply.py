@@ -161,7 +161,9 @@ class Reply:
             self._send(*self._head)
             return body
         body = self._with_written(body)
-        response = self._response(body, self._head, passes)
+        is_head = self.environ["REQUEST_METHOD"] == "HEAD"
+        shown = iter(body) if is_head else body  # of no bytes at all, no length is to be told
+        response = _Answer(shown, *self._head, direct_passthrough=passes)
         left = leave(self.exchange, response)
         if left is response:
             self._send(*self._head)
@@ -169,12 +171,6 @@ class Reply:
         chunks, status, headers = left.get_wsgi_response(self.environ)
         self._send(status, headers)
         return chunks
-
-    def _response(self, body: Iterable[bytes], head: tuple[str, Headers], passes: bool) -> Response:
-        """Return what is read, to be written again: nobody closes the app's body through it."""
-        is_whole = isinstance(body, list | tuple) and self.environ["REQUEST_METHOD"] != "HEAD"
-        shown = body if passes or is_whole else itertools.chain(body)  # which has no `close`
-        return _Answer(shown, *head, direct_passthrough=passes)
 
     def _with_written(self, body: Iterable[bytes]) -> Iterable[bytes]:
         if not self._written:

@@ -516,6 +516,16 @@ def _show(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
     return [str(f.filename).encode() for f in environ["s3handoff"].files]
 
 
+def test_after_a_redirect_a_form_of_the_same_field_starts_afresh(app: Bench) -> None:
+    """The next comment must not get the last comment's attachment; another form has it."""
+    fresh = b'<form method="post"><input type="file" name="avatar"></form>'
+    app.answer = returned(lambda: [fresh, FORM])
+    shown = app.get(f"/?_s3handoff={app.upload()}").get_data()
+
+    assert shown.startswith(fresh)
+    assert shown.count(b'name="_s3handoff"') == 1
+
+
 def test_a_token_in_the_query_of_a_post_means_nothing(app: Bench) -> None:
     """B37."""
     token = app.upload()
