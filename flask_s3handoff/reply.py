@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from werkzeug.wrappers import Response
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 Write = Callable[[bytes], object]
-FILE_WRAPPER = "wsgi.file_wrapper"
 
 
 class Ends:
@@ -61,7 +60,6 @@ class Reply:
     _head: tuple[str, Headers] | None = None
     _exc_info: OptExcInfo | None = None
     _write: Write | None = None
-    _file: object = None
 
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse) -> None:
         self.environ = environ
@@ -74,12 +72,6 @@ class Reply:
         if self.has_left:
             raise RuntimeError("The answer has left: use its files before start_response.")
         self.exchange = exchange
-        if wrapper := self.environ.get(FILE_WRAPPER):
-            self.environ[FILE_WRAPPER] = lambda *arguments: self._noted(wrapper(*arguments))
-
-    def _noted(self, file: Any) -> Any:
-        self._file = file
-        return file
 
     # What the app calls
 
@@ -120,7 +112,7 @@ class Reply:
         has_ends = bool(self.ends)
         if close := getattr(body, "close", None):
             self.ends.add(close)
-        is_file = body is self._file
+        is_file = self._is_file(body)
         left = self._left(self._begun(body), passes=is_file)
         if self.exchange is not None and (not is_file or self.exchange.has_open_files):
             has_ends = True  # what still streams may open a file of ours
@@ -128,6 +120,11 @@ class Reply:
             return _Ending(left, self.close)
         self.environ = {}
         return body
+
+    def _is_file(self, body: Iterable[bytes]) -> bool:
+        """Tell whether the server sends this without Python; most make it of a class."""
+        wrapper = self.environ.get("wsgi.file_wrapper")
+        return isinstance(wrapper, type) and isinstance(body, wrapper)
 
     def close(self) -> None:
         """End what was opened for this request; idempotent."""
@@ -140,7 +137,7 @@ class Reply:
 
     def _begun(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Ask a lazy app for its first bytes: by then its head is known, and final."""
-        is_ready = self.exchange is None or body is self._file or isinstance(body, list | tuple)
+        is_ready = self.exchange is None or isinstance(body, list | tuple) or self._is_file(body)
         if self._head is not None and is_ready:
             return body
         chunks, first = iter(body), []

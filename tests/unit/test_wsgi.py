@@ -370,6 +370,19 @@ def test_the_servers_own_file_comes_back_to_it(app: Bench, brings: str, kind: An
 
     assert served.returned is made[0]
     assert served.body == TEXT
+    assert environ["wsgi.file_wrapper"] is FileWrapper  # gunicorn asks for its instances afterwards
+
+
+def test_a_file_wrapper_that_is_no_class_is_right_too(app: Bench) -> None:
+    """As uWSGI's: it is read like any other body."""
+
+    def sending(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        start_response("200 OK", list(PLAIN))
+        return environ["wsgi.file_wrapper"](BytesIO(TEXT), 7)
+
+    environ = carrying(app)
+    environ["wsgi.file_wrapper"] = lambda *arguments: FileWrapper(*arguments)
+    assert serve(app, sending, environ).body == TEXT
 
 
 def test_a_file_of_the_request_is_open_until_it_was_sent(app: Bench) -> None:
