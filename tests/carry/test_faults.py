@@ -130,7 +130,7 @@ def test_rule_10_a_store_that_never_answers_is_given_up_in_time() -> None:
                 ("d", ADA),
             ]
             assert Browser(fleet).post("/page", files).status == 503
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 15
             store.opened.set()
             settled(fleet)
     finally:

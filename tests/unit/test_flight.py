@@ -143,7 +143,7 @@ def test_rule_10_nobody_waits_longer_than_they_can(root: Path) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable), workdir.flight(relpath, until=began + 0.1):
             pytest.fail("two are inside")
-        assert 0.1 <= time.monotonic() - began < 5
+        assert 0.1 <= time.monotonic() - began < 30
     assert holder.returncode == 0
     with workdir.flight(relpath, until=soon()):
         waiter = threading.Thread(target=refused_at_once, args=(workdir, relpath))

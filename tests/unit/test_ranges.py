@@ -183,7 +183,7 @@ def test_time_is_over(fd: int, size: int) -> None:
             until=before + 0.05,
         )
     assert raised.value.facts["detail"] == "deadline"
-    assert time.monotonic() - before < 1
+    assert time.monotonic() - before < 15  # and not for ever
 
 
 def test_a_caller_who_stops_stops_all(fd: int) -> None:
