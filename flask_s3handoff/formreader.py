@@ -151,6 +151,8 @@ class Reading:
         handler = _HANDLERS.get(tag.name)
         if handler and (not self.templates or tag.name in _IN_TEMPLATE):
             handler(self, tag)
+        elif tag.name in BARRIERS:
+            self.is_unsettled = True  # </template> clears up to its marker, and no further
 
     def end(self) -> None:
         """Give the controls that name a form by its id to that form."""

@@ -81,6 +81,8 @@ PAGES = [
     ("H12-template", f"<template>{P}</template>{P}⇩x"),
     ("H12-form-around", f"{P}⇩x<template></form></template>{P}"),
     ("H12-nested", f"<template><template></template>{P}</template>{P}⇩x"),
+    ("H12-marker-in-template", f"<template><code><marquee></template>{P}"),
+    ("H12-formatting-in-template", f"<template><code></template>{P}⇩"),
     ("H12-select-in-template", f"<template><select><title></template>{P}"),
     ("H12-template-closes-select", f"<template><select></template>{P}</select>{P}"),
     ("H13-cdata", f"<![CDATA[{P}]]>"),
