@@ -43,6 +43,11 @@ def _end_in_order(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser's tests last: Playwright leaves its event loop running in this thread."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI, turn the skip of a test into a failure."""

@@ -271,7 +271,7 @@ def test_crop_a_saved_avatar_again_and_delete_it(person: Person, three: Site) ->
 
 
 def test_the_servers_that_took_and_cropped_the_picture_are_killed(
-    person: Person, mortal: Site
+    mortal: Site, person: Person
 ) -> None:
     """Each right after it answered; a third one saves what two dead ones have left in S3."""
     page = upload(person().new_page(), mortal.url)

@@ -139,6 +139,8 @@ def test_it_works_after_its_stream_was_closed(file: HandoffFile) -> None:
     assert file.read() == BYTES
     file.close()
     assert file.read(4) == b"line"
+    file.stream.close()
+    assert file.read(4) == b"line"
     file.close()
 
 
