@@ -248,6 +248,8 @@ PAGES = [
     ("disturb-cell-start", f"<p><b></p><table><td></b></table>{P}<p>x</form>"),
     ("disturb-deep", f"<b>{'<div>' * 8}</b>{'</div>' * 8}{P}<div>x</div></form>"),
     ("disturb-not-so-deep", f"<b>{'<div>' * 7}</b>{'</div>' * 7}{P}⇩<div>x</div></form>"),
+    ("disturb-template-closed", f"<template><td><b>x<p></b></template>{P}⇩<div>x</div></form>"),
+    ("disturb-template-marker", f"<template><b><object></b></template>{P}<div>x</div></form>"),
     ("disturb-link-in-link", f"<p><a><a></a></p>{P}<div>x</div></form>"),
 ]
 
