@@ -144,6 +144,10 @@ class TokenSigner:
             for key in self._key_list()
         )
 
+    def fingerprints(self) -> list[str]:
+        """Return the start of each key's digest of a constant, newest last, to compare servers."""
+        return [self._digest(key, "fingerprint", "")[:8] for key in self._key_list()]
+
     def _key_list(self) -> list[bytes]:
         return [key.encode() if isinstance(key, str) else key for key in self._keys()]
 
