@@ -49,9 +49,9 @@ class Bench:
         self._keys.add(key)
         return key
 
-    def put(self, key: str, data: bytes, kind: Kind = PICTURE, *, if_absent: bool = False) -> None:
-        """Store some bytes."""
-        self.store.put(
+    def put(self, key: str, data: bytes, kind: Kind = PICTURE, *, if_absent: bool = False) -> str:
+        """Store some bytes, and return their etag."""
+        return self.store.put(
             key,
             io.BytesIO(data),
             size=len(data),

@@ -15,7 +15,7 @@ from typing import Literal
 
 from ..errors import AlreadyExists, Corrupt, HandoffError, InvalidKey, Missing, Unavailable
 from ..paths import random_name
-from ..store import Store
+from ..store import Store, Unchanged
 from .bench import (
     DOCUMENT,
     PICTURE,
@@ -222,6 +222,19 @@ def _(bench: Bench) -> None:
         pieces = list(iter(lambda: opened.read(65_536), b""))
     expect(b"".join(pieces) == data, "other bytes came back")
     expect(max(map(len, pieces)) <= 65_536, "more was read than was asked for")
+
+
+@_promise("open unless")
+def _(bench: Bench) -> None:
+    """What still has the etag that a reader knows is not sent again."""
+    key = bench.key()
+    known = bench.put(key, b"first")
+    expect(known == bench.store.stat(key).etag != "", f"{known!r} is not the etag")
+    refused(Unchanged, lambda: bench.store.open(key, unless=known))
+    bench.put(key, b"second")
+    with bench.store.open(key, unless=known) as opened:
+        expect(opened.read() == b"second", "other bytes came")
+        expect(opened.entry.etag not in ("", known), "another object has the same etag")
 
 
 @_promise("copy")
