@@ -120,7 +120,7 @@ def in_threads(work: Callable[[Any], object], items: Iterable[object]) -> None:
         list(pool.map(work, items))
 
 
-def race(run: Callable[[int], None]) -> list[int]:
+def race(run: Callable[[int], object]) -> list[int]:
     """Start eight at one moment and return those that were not told that the key exists."""
     won: list[int] = []
     start = threading.Barrier(RACERS)

@@ -214,7 +214,7 @@ class Greedy(MemoryStore):
 class Repeating(MemoryStore):
     """Sends a file again that its reader has."""
 
-    def open(self, key: str, *, unless: str = "") -> OpenedFile:
+    def open(self, key: str, **_: Any) -> OpenedFile:
         return super().open(key)
 
 
@@ -318,7 +318,7 @@ def test_addresses_that_open_too_much(
     server: ScriptedS3, judges: list[str], promise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signature that nobody checks, a time that never ends."""
-    monkeypatch.setattr("flask_s3handoff.testing.contract.EXPIRY_PATIENCE_SECONDS", 2)
+    monkeypatch.setattr("flask_s3handoff.testing.promises.EXPIRY_PATIENCE_SECONDS", 2)
     with pytest.raises(AssertionError, match=f"breaks a promise: {promise}: "):
         check_store(Served(server, judges=judges))
 

@@ -25,6 +25,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["draft", "spool", "root", "sweep", "flight", "workdir"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
+        ["audit"],
     ],
     "second": [
         [
@@ -35,7 +36,14 @@ FLOORS: dict[str, list[list[str]]] = {
     "faces": [
         ["current", "hooks", "extension"],
         ["wsgi"],
-        ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
+        [
+            "testing.bench",
+            "testing.promises",
+            "testing.contract",
+            "testing.disks",
+            "testing.fleet",
+            "testing",
+        ],
     ],
 }
 # What may be imported by whom, beside the standard library. `werkzeug` is everybody's.
