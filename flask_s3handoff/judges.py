@@ -159,6 +159,15 @@ def work_dir(setting: str, value: Any) -> str:
     return str(os.fspath(value))
 
 
+def folder(setting: str, value: Any) -> str:
+    """Return the absolute path of a folder; a relative one starts where the process does."""
+    right = isinstance(value, str | os.PathLike) and bool(os.fspath(value))
+    refuse_unless(right, setting, value, "the path of a folder")
+    path = os.path.abspath(os.fsdecode(value))
+    refuse_unless(os.path.dirname(path) != path, setting, value, "a folder below the root")
+    return path
+
+
 def not_yet(setting: str, value: Any) -> bool:
     refuse_unless(value is False, setting, value, "False: observe mode is not part of this release")
     return False

@@ -37,6 +37,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["draft", "spool", "root", "sweep", "flight", "workdir"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
+        ["audit"],
     ],
     "second": [
         [
@@ -48,7 +49,14 @@ FLOORS: dict[str, list[list[str]]] = {
     "faces": [
         ["current", "hooks", "extension", "report", "cli"],
         ["wsgi"],
-        ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
+        [
+            "testing.bench",
+            "testing.promises",
+            "testing.contract",
+            "testing.disks",
+            "testing.fleet",
+            "testing",
+        ],
     ],
 }
 # What may be imported by whom, beside the standard library. `werkzeug` is everybody's.
