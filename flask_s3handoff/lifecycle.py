@@ -49,7 +49,7 @@ def rules(holding: Holding, token_max_age_seconds: int) -> list[Rule]:
             "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         }
         ours.append(_rule(STAGING_ID, holding.staging, **expire))
-    folders = [place for place in holding.places if getattr(place, "path", None)]
+    folders = [place for place in holding.places if place.path]
     # only folders send files to a place in parts
     return [*ours, *(_rule(f"{UNFINISHED_ID}-{p.prefix.rstrip('/')}", p.prefix) for p in folders)]
 

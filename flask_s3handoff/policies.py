@@ -48,8 +48,10 @@ def for_servers(config: HandoffConfig) -> list[Statement]:
     everything = _objects(buckets, lambda holding: holding.prefixes)
     kept = _objects(buckets, lambda holding: holding.place_prefixes)
     with_acl = _objects(buckets, lambda holding: [p.prefix for p in holding.places if p.acl])
+    folders = " and what is in folders" if any(place.path for place in config.places) else ""
+    written = f"store uploads, edits, promoted files{folders}"
     return [
-        _allow("Write", ("PutObject",), everything, "store uploads, edits and promoted files"),
+        _allow("Write", ("PutObject",), everything, written),
         _allow("Read", ("GetObject",), everything, "fetch, promote and presign them"),
         _allow("Abort", ("AbortMultipartUpload",), everything, "leave no parts of a large upload"),
         *([_allow("Delete", ("DeleteObject",), kept, "delete permanent files")] if kept else []),
