@@ -9,7 +9,7 @@ from .errors import HandoffError
 from .lifecycle import faults, staging_days
 from .policies import opened_to_all, refuses_plain_http
 from .probe import SHUT, Finding
-from .provision import reason_of
+from .provision import flags_to_shut, reason_of
 from .s3admin import ENFORCED, BucketAdmin, Lacks
 
 SETUP = "flask s3handoff setup"
@@ -77,12 +77,16 @@ def _ownership(admin: BucketAdmin) -> Iterator[Finding]:
 
 
 def _public_access(admin: BucketAdmin) -> Iterator[Finding]:
-    is_open = [flag for flag, shut in admin.public_access().items() if not shut]
+    flags = admin.public_access()
+    is_open = [flag for flag in flags_to_shut(admin) if not flags[flag]]
     public = [place.prefix for place in admin.holding.places if "public" in (place.acl or "")]
     if public and admin.holding.staging:
         text = f"{public[0]} is public, and staging lies in the same bucket"
         yield Finding("public access", "warning", text, "a 'bucket' of its own for that place")
-    elif is_open and not public:
+    elif flags["BlockPublicAcls"] and not admin.is_amazon():
+        text = "BlockPublicAcls is on, with which Ceph up to 20.2 refuses every PUT"
+        yield Finding("public access", "warning", text, "switch this one off, IgnorePublicAcls on")
+    elif is_open:
         text = f"is not blocked: {', '.join(is_open)}"
         yield Finding("public access", "warning", text, SETUP)
     else:

@@ -107,8 +107,7 @@ def unique_name(admin: BucketAdmin) -> str:
 
 
 def _public_access(admin: BucketAdmin) -> _Aspect:
-    public = [place.prefix for place in admin.holding.places if "public" in (place.acl or "")]
-    shut = [flag for flag in PUBLIC_ACCESS_FLAGS if not (public and flag.endswith("PublicAcls"))]
+    shut = flags_to_shut(admin)
 
     def wanted(there: dict[str, bool]) -> dict[str, bool]:
         return {flag: flag in shut or there[flag] for flag in PUBLIC_ACCESS_FLAGS}
@@ -120,6 +119,18 @@ def _public_access(admin: BucketAdmin) -> _Aspect:
         write=admin.set_public_access,
         absent=dict.fromkeys(PUBLIC_ACCESS_FLAGS, False),
     )
+
+
+def flags_to_shut(admin: BucketAdmin) -> list[str]:
+    """Return the switches of Block Public Access that should be on.
+
+    Not those for ACLs where a place sends a public one. And elsewhere than at Amazon not the one by
+    which Ceph, for years, refused every PUT (docs/decisions/0087); public ACLs are ignored there.
+    """
+    is_public = any("public" in (place.acl or "") for place in admin.holding.places)
+    acls = [] if is_public else ["IgnorePublicAcls"]
+    acls += ["BlockPublicAcls"] if admin.is_amazon() and not is_public else []
+    return [*acls, "BlockPublicPolicy", "RestrictPublicBuckets"]
 
 
 def _ownership(admin: BucketAdmin) -> _Aspect:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -20,12 +18,11 @@ from flask_s3handoff import S3Handoff
 from flask_s3handoff.config import HandoffConfig
 from flask_s3handoff.errors import HandoffError
 from flask_s3handoff.files import HandoffFile
-from flask_s3handoff.policies import Statement, document, for_servers
+from flask_s3handoff.policies import for_servers
 from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.store import CEPH_RGW
 from flask_s3handoff.testing import check_store
 from tests.servers import S3Server, bucket
-from tests.servers.rgw import GUEST
 from tests.small_apps import fleet_of, form
 
 MIB = 1 << 20
@@ -50,36 +47,6 @@ def config(rgw: S3Server) -> HandoffConfig:
             "S3HANDOFF_PLACES": places,
         }
     )
-
-
-@pytest.fixture
-def allow(rgw: S3Server) -> Iterator[Any]:
-    """Give a policy to a user who owns nothing, and may do nothing else; take it away again."""
-    iam = boto3.client(
-        "iam",
-        endpoint_url=rgw.url,
-        aws_access_key_id=rgw.access_key,
-        aws_secret_access_key=rgw.secret_key,
-        region_name=rgw.region,
-    )
-
-    def give(statements: list[Statement]) -> None:
-        policy = document(statements)
-        policy["Statement"].append(nothing_else(statements))
-        iam.put_user_policy(UserName=GUEST, PolicyName="p", PolicyDocument=json.dumps(policy))
-
-    yield give
-    iam.delete_user_policy(UserName=GUEST, PolicyName="p")
-
-
-def nothing_else(statements: list[Statement]) -> dict[str, Any]:
-    """Deny what is not allowed: Ceph lets a writer read what he wrote by its ACL, Amazon has none.
-
-    Ceph 16 makes nothing of `NotAction`, so what an ACL could give is named.
-    """
-    allowed = {action for statement in statements for action in statement.actions}
-    by_acl = {"s3:GetObject", "s3:GetObjectAcl", "s3:PutObjectAcl", "s3:PutBucketPolicy"}
-    return {"Effect": "Deny", "Action": sorted(by_acl - allowed), "Resource": "*"}
 
 
 def store_of_guest(server: S3Server, config: HandoffConfig) -> S3Store:

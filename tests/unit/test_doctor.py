@@ -292,6 +292,13 @@ class TestBucket:
         found = judged(account)["public access"]
         assert (found.state, "BlockPublicPolicy" in found.text) == ("warning", True)
 
+    def test_a_switch_that_shuts_ceph_for_us_too_is_told(self) -> None:
+        """It looks safe, and no upload gets through (docs/decisions/0087)."""
+        account = Account(url="https://s3.example.com")
+        account.buckets["acme-uploads"] = {"public_access_block": {"BlockPublicAcls": True}}
+        found = judged(account)["public access"]
+        assert (found.state, "refuses every PUT" in found.text) == ("warning", True)
+
     def test_a_public_place_beside_staging_is_told(self, account: Account) -> None:
         """A bucket of its own keeps what is on its way behind another wall."""
         places = {"public/": {"acl": "public-read"}}

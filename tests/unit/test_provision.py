@@ -122,6 +122,14 @@ def test_what_is_shut_stays_shut() -> None:
     assert account.buckets["acme-uploads"]["public_access_block"] == SHUT
 
 
+def test_ceph_can_still_be_written_to() -> None:
+    """With `BlockPublicAcls` on it refuses every PUT (docs/decisions/0087)."""
+    account = Account(url="https://s3.example.com")
+    run(account)
+    shut = account.buckets["acme-uploads"]["public_access_block"]
+    assert [flag for flag, on in shut.items() if not on] == ["BlockPublicAcls"]
+
+
 def test_each_bucket_is_set_up_for_what_it_holds() -> None:
     """A place's own bucket is shut too, and not emptied."""
     account = Account()
