@@ -74,10 +74,8 @@ class BucketAdmin:
         """Tell whether the bucket is there; ``Unavailable`` if it is somebody else's."""
         try:
             self._bucket.ask("head_bucket")
-        except Missing as missing:
-            if missing.facts.get("status") == 404:
-                return False
-            raise Unavailable(**missing.facts) from missing
+        except Missing:
+            return False
         return True
 
     def region(self) -> str | None:
