@@ -17,6 +17,7 @@ from .dirstore import DirStore
 from .draft import Draft
 from .errors import AlreadyExists
 from .exchange import Exchange
+from .folders import Folders
 from .memory import MemoryStore
 from .mirror import Mirror
 from .paths import check_prefix
@@ -70,6 +71,7 @@ class Handoff:
             max_file_size_bytes=config.max_file_size_bytes,
         )
         self.rooms = Rooms(config, TokenSigner(keys), workdir, mirror, self.store, notify)
+        self.folders = _make_folders(config, self.rooms)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Handoff:
@@ -171,6 +173,13 @@ def _make_store(config: HandoffConfig) -> Store:
     return (
         MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
     )
+
+
+def _make_folders(config: HandoffConfig, rooms: Rooms) -> Folders | None:
+    """Watch the app's folders; without any, nothing is watched and nothing is wrapped."""
+    if not config.folders or not config.enabled:
+        return None
+    return Folders(config, mirror=rooms.mirror, store=rooms.store, workdir=rooms.workdir)
 
 
 def _make_workdir(config: HandoffConfig) -> WorkDir:
