@@ -24,7 +24,7 @@ from .ledger import Ledger, Note
 from .mirror import Mirror
 from .paths import check_key
 from .pool import result_of
-from .store import SLOWEST_BYTES_PER_SECOND, Kind, Opened, Store, Unchanged, kind_of
+from .store import SLOWEST_BYTES_PER_SECOND, Entry, Kind, Opened, Store, Unchanged, kind_of
 from .upload import Slice
 
 log = logging.getLogger("flask_s3handoff")
@@ -146,10 +146,11 @@ class Folder:
         key = self.key_of(relpath)
         self._ledger.write(key, replace(self._ledger.read(key), writer=os.getpid()))
 
-    def put(self, relpath: str, *, if_absent: bool = False) -> None:
+    def put(self, relpath: str, *, if_absent: bool = False, yields: bool = True) -> None:
         """Mirror the file as it is now; one that is gone is none of ours.
 
-        Raises ``AlreadyExists`` where another server's file has the name that was asked to be free.
+        With ``if_absent`` it raises ``AlreadyExists`` where another server's file has the name; the
+        file here ``yields`` to that one.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -158,6 +159,10 @@ class Folder:
             except FileNotFoundError:
                 self._pass_over(relpath)
                 return
+            except AlreadyExists:
+                if yields:
+                    self._drop(relpath, "another server's file has its name")
+                raise
             except Corrupt:  # it changed while it was sent
                 if attempt == _ATTEMPTS:
                     raise
@@ -189,9 +194,8 @@ class Folder:
             entry = store.stat(key)
             if entry.sha256 == sha256:
                 return entry.etag
-            relpath = key.removeprefix(self.place.prefix)
-            self._drop(relpath, "another server's file has its name")
-            raise AlreadyExists(f"Another file was named {relpath!r:.200} just now.") from None
+            name = key.removeprefix(self.place.prefix)
+            raise AlreadyExists(f"Another file was named {name!r:.200} just now.") from None
 
     def _send_parts(self, key: str, fd: int, size: int, sha256: str, kind: Kind) -> str:
         parts = self._store().begin(key, kind=kind)
@@ -225,10 +229,28 @@ class Folder:
             self._ledger.forget(key)
             log.info("deleted %s", key)
 
+    # All of it
+
+    def holds(self, relpath: str, entry: Entry) -> bool:
+        """Tell whether the file here is what the store has; a HEAD where we do not know."""
+        key, here = self.key_of(relpath), self.beneath.stat(relpath)
+        if here is None or here.st_size != entry.size:
+            return False
+        note = self._ledger.read(key)
+        if note.etag and (note.etag, note.identity) == (entry.etag, Identity.of(here)):
+            return True
+        if (sha256 := self.beneath.sha256(relpath)) != self._store().stat(key).sha256:
+            return False
+        self._ledger.write(key, Note(Identity.of(here), entry.etag, sha256))
+        return True
+
+    def entries(self, relpath: str = "") -> Iterator[Entry]:
+        """Yield what the store has, below a folder of this folder if need be."""
+        return self._store().list(self.place.prefix + (f"{relpath}/" if relpath else ""))
+
     def keys_below(self, relpath: str = "") -> Iterator[str]:
-        """Yield the relative paths that the store has below a folder of this folder."""
-        prefix = self.place.prefix + (f"{relpath}/" if relpath else "")
-        for entry in self._store().list(prefix):
+        """Yield the relative paths of what the store has."""
+        for entry in self.entries(relpath):
             if found := self.relpath_of(f"{self.root}/{entry.key[len(self.place.prefix) :]}"):
                 yield found
 

@@ -14,28 +14,24 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from .audit import Touch, Verb, unwatched, watch
 from .config import HandoffConfig
 from .disk import Identity
-from .errors import AlreadyExists, HandoffError, InvalidKey, Unreadable
+from .errands import Errands
+from .errors import HandoffError, InvalidKey, Unreadable
 from .folder import Folder
 from .ledger import Ledger
 from .mirror import Mirror
-from .pool import result_of
-from .scope import Scope, Spot, Work, open_for_writing
-from .store import SLOWEST_BYTES_PER_SECOND, Store
+from .scope import Scope, Spot, Work
+from .store import Store
 from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 
-FLUSH_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 30.0
 MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
 
 _scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
@@ -53,19 +49,18 @@ class Folders:
         ]
         self.roots = tuple(folder.root for folder in self.folders)
         self._mirror = mirror
-        self._seconds = config.deadline_seconds
+        self.seconds = config.deadline_seconds
+        self.submit = mirror.submit
         self._active: set[Scope] = set()
-        self._pending = Work()
-        self._moment = (0.0, Scope(self._seconds))
-        self._flusher: threading.Thread | None = None
-        self._flusher_pid = 0
+        self.errands = Errands(self.submit, seconds=self.seconds)
+        self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=any(folder.place.read_through for folder in self.folders))
 
     # A request
 
     def enter(self) -> Scope:
         """Begin a request: what this context does from now on is its doing."""
-        scope = Scope(self._seconds)
+        scope = Scope(self.seconds)
         self._active.add(scope)
         _scopes.set((*_scopes.get(), (self, scope)))
         return scope
@@ -75,8 +70,7 @@ class Folders:
         self._active.discard(scope)
         _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
         if scope:
-            self._pending.add(scope.take())
-            self._flush_soon()
+            self.errands.later(scope.take())
 
     def settle(self, scope: Scope, *, may_fail: bool = True) -> None:
         """Mirror what a request wrote, and return when the store has it (rule 1).
@@ -84,30 +78,22 @@ class Folders:
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not scope.is_used() and not self._pending:
+        if not scope.is_used() and not self.errands.pending:
             return
         with unwatched():
             scope.note_changes()
-            self._settle_pending(scope)
-            busy = open_for_writing(scope.writes)
-            try:
-                with scope.patience.spend(_size_of(scope.writes)) as until:
-                    self._carry_out(scope.take(but=busy), until)
-            except HandoffError:
-                if may_fail:
-                    raise
-                log.exception("What a failed request wrote is mirrored later")
-                self._flush_soon()
+            if self.errands.pending:
+                self._try(scope, self.errands.pending, may_fail=False)
+            self._try(scope, scope, may_fail=may_fail)
 
-    def _settle_pending(self, scope: Scope) -> None:
-        """Mirror what nobody's thread wrote; if that fails it is no failure of this request."""
-        if not self._pending:
-            return
+    def _try(self, scope: Scope, work: Work, *, may_fail: bool) -> None:
         try:
-            with scope.patience.spend(_size_of(self._pending.writes)) as until:
-                self._flush(until)
-        except HandoffError:
-            log.warning("What a thread wrote is mirrored later")
+            with scope.patience.spend(work.size()) as until:
+                self.errands.carry_out(work.take_finished(), until)
+        except HandoffError as error:
+            if may_fail:
+                raise
+            log.warning("A folder is mirrored later: %s", error.reason)
 
     # What happens
 
@@ -122,14 +108,14 @@ class Folders:
                 raise Unreadable(error.description, path=touch.path) from error
 
     def _on_read(self, touch: Touch) -> None:
-        spot = self._spot(touch.path)
+        spot = self.spot(touch.path)
         if spot is not None and spot.folder.place.read_through:
             self._bring(spot)
 
     def _on_write(self, touch: Touch) -> None:
         if os.path.isdir(touch.path):  # that NamedTemporaryFile opens
             return
-        if (spot := self._spot(touch.path)) is None:
+        if (spot := self.spot(touch.path)) is None:
             log.warning("%r has a name that cannot be a key: it is not mirrored", touch.path)
             return
         if touch.keeps if not touch.is_new else not spot.folder.place.immutable:
@@ -144,11 +130,11 @@ class Folders:
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        if work is self._pending:
-            self._flush_soon()
+        if work is self.errands.pending:
+            self.errands.soon()
 
     def _on_rename(self, touch: Touch) -> None:
-        source, target = self._spot(touch.path), self._spot(touch.target)
+        source, target = self.spot(touch.path), self.spot(touch.target)
         if source is not None and os.path.isdir(touch.path):
             self._bring_tree(source)
             self._work().trees.add(source)
@@ -160,18 +146,18 @@ class Folders:
             self._work().remove(source)
 
     def _on_link(self, touch: Touch) -> None:
-        if (source := self._spot(touch.path)) is not None:
+        if (source := self.spot(touch.path)) is not None:
             self._bring(source)
-        if (target := self._spot(touch.target)) is not None:
+        if (target := self.spot(touch.target)) is not None:
             self._write(target)
 
     def _on_remove(self, touch: Touch) -> None:
-        if (spot := self._spot(touch.path)) is not None:
+        if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
             self._work().remove(spot)
 
     def _on_clear(self, touch: Touch) -> None:
-        if (spot := self._spot(touch.path)) is not None:
+        if (spot := self.spot(touch.path)) is not None:
             self._work().trees.add(spot)
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
@@ -186,13 +172,13 @@ class Folders:
 
     def track(self, path: str | os.PathLike[str]) -> None:
         """Mirror this file, or what is in this folder: for writers that Python does not see."""
-        if (spot := self._spot(os.path.abspath(path))) is None:
+        if (spot := self.spot(os.path.abspath(path))) is None:
             raise InvalidKey(f"{os.fspath(path)!r:.200} does not lie in a folder, or has no key.")
         self._work().write(spot, was_free=False)
 
     # Who does it, and where
 
-    def _spot(self, path: str) -> Spot | None:
+    def spot(self, path: str) -> Spot | None:
         """Return the file that a path means: of the innermost folder, where they lie in another."""
         around = [f for f in self.folders if path.startswith(f.root + "/")]
         if not around:
@@ -207,7 +193,7 @@ class Folders:
             return scope
         began, scope = self._moment
         if time.monotonic() - began > MOMENT_SECONDS:
-            scope = Scope(self._seconds)
+            scope = Scope(self.seconds)
             self._moment = (time.monotonic(), scope)
         return scope
 
@@ -219,10 +205,10 @@ class Folders:
 
     def _work(self) -> Work:
         request = self._request()
-        return self._pending if request is None else request
+        return self.errands.pending if request is None else request
 
     def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self._pending, *self._active))
+        return any(spot in work.writes for work in (self.errands.pending, *self._active))
 
     # From the store
 
@@ -242,116 +228,3 @@ class Folders:
             found = self._mirror.do(lambda: list(spot.folder.keys_below(spot.relpath)), until=until)
         for relpath in found:
             self._bring(Spot(spot.folder, relpath))
-
-    # To the store
-
-    def flush(self) -> None:
-        """Mirror what was written outside of any request, now: at the end of a script or task."""
-        with unwatched():
-            self._flush(time.monotonic() + self._seconds + _seconds_for(self._pending))
-
-    def _flush(self, until: float) -> None:
-        work = self._pending.take(but=open_for_writing(self._pending.writes))
-        self._carry_out(work, until)
-
-    def _carry_out(self, work: Work, until: float) -> None:
-        """Store what was written, then delete what was removed; what fails is done later."""
-        failure = self._all_done([_put(*write) for write in _expanded(work.writes)], until)
-        if failure is None or isinstance(failure, AlreadyExists):
-            failure = (
-                self._all_done([_remove(work)] if work.gone or work.trees else [], until) or failure
-            )
-        if failure is None:
-            return
-        if not isinstance(failure, AlreadyExists):  # that is decided: the other one has the name
-            self._pending.add(work)
-            self._flush_soon()
-        raise failure
-
-    def _all_done(self, jobs: Iterable[Callable[[], None]], until: float) -> HandoffError | None:
-        """Have all of it done, and return what failed worst."""
-        worst: HandoffError | None = None
-        for future in [self._mirror.submit(job) for job in jobs]:
-            try:
-                result_of(future, until=until)
-            except HandoffError as error:
-                worst = error if worst is None or isinstance(worst, AlreadyExists) else worst
-        return worst
-
-    def _flush_soon(self) -> None:
-        """Have a thread mirror what no request will: it ends when there is nothing left."""
-        alive = self._flusher is not None and self._flusher.is_alive()
-        if not alive or self._flusher_pid != os.getpid():
-            self._flusher_pid = os.getpid()
-            self._flusher = threading.Thread(
-                target=_flush_until_done, args=[weakref.ref(self)], name="s3handoff-flush"
-            )
-            self._flusher.start()
-
-
-def _flush_until_done(reference: weakref.ref[Folders]) -> None:
-    """Be the thread that flushes; when the process wants to end, try once more and end too."""
-    pause = FLUSH_SECONDS
-    while True:
-        is_last = not _main_thread_lives_after(pause)
-        if (folders := reference()) is None or not folders._pending:
-            return
-        try:
-            folders.flush()
-            pause = FLUSH_SECONDS
-        except HandoffError:
-            log.warning("What was written outside of a request is not mirrored yet")
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        if is_last:
-            return
-        del folders
-
-
-def _main_thread_lives_after(seconds: float) -> bool:
-    threading.main_thread().join(seconds)
-    return threading.main_thread().is_alive()
-
-
-def _put(spot: Spot, was_free: bool) -> Callable[[], None]:
-    def put() -> None:
-        with unwatched():
-            spot.folder.put(spot.relpath, if_absent=was_free)
-
-    return put
-
-
-def _remove(work: Work) -> Callable[[], None]:
-    def remove() -> None:
-        with unwatched():
-            for spot in _removed(work):
-                spot.folder.delete(spot.relpath)
-
-    return remove
-
-
-def _expanded(writes: dict[Spot, bool]) -> Iterator[tuple[Spot, bool]]:
-    """Yield what was written; of a folder that was named anew, or is tracked, all its files."""
-    for spot, was_free in writes.items():
-        if spot.folder.beneath.is_folder(spot.relpath):
-            for relpath in spot.folder.beneath.files(spot.relpath):
-                yield Spot(spot.folder, relpath), False
-        else:
-            yield spot, was_free
-
-
-def _removed(work: Work) -> set[Spot]:
-    trees = {
-        Spot(tree.folder, relpath)
-        for tree in work.trees
-        for relpath in tree.folder.keys_below(tree.relpath)
-    }
-    return work.gone | trees
-
-
-def _seconds_for(work: Work) -> float:
-    return _size_of(work.writes) / SLOWEST_BYTES_PER_SECOND
-
-
-def _size_of(spots: Iterable[Spot]) -> int:
-    seen = (spot.folder.beneath.stat(spot.relpath) for spot in spots)
-    return sum(s.st_size for s in seen if s is not None)

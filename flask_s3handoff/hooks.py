@@ -84,7 +84,7 @@ def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication
         except BaseException:
             folders.leave(scope)
             raise
-        if scope.is_used():
+        if scope:  # a file that is still open is mirrored when it is closed
             return ClosingIterator(body, functools.partial(folders.leave, scope))
         folders.leave(scope)
         return body

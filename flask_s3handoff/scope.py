@@ -47,8 +47,17 @@ class Work:
         if not self.writes.pop(spot, False):
             self.gone.add(spot)
 
-    def take(self, *, but: Callable[[Spot], bool] = lambda _: False) -> Work:
+    def size(self) -> int:
+        """Return how many bytes were written, or are in files that were written to."""
+        seen = (spot.folder.beneath.stat(spot.relpath) for spot in list(self.writes))
+        return sum(s.st_size for s in seen if s is not None)
+
+    def take_finished(self) -> Work:
         """Return what there is to do, and forget it, but for writes that still go on."""
+        return self.take(but=open_for_writing(list(self.writes)))
+
+    def take(self, *, but: Callable[[Spot], bool] = lambda _: False) -> Work:
+        """Return what there is to do, and forget it."""
         taken, kept = Work(), Work()
         writes, self.writes = self.writes, {}
         for spot, was_free in writes.items():

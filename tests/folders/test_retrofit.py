@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
 from PIL import Image
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from flask_s3handoff.testing import Fleet
 from tests.folders.album import SIZES, create_app, picture
@@ -20,6 +21,12 @@ def sizes_of(client: Client, names: list[str]) -> list[tuple[int, int]]:
     return [Image.open(io.BytesIO(answer.data)).size for answer in answers]
 
 
+def names(answer: TestResponse) -> list[str]:
+    """Return the names that the app has kept."""
+    said: dict[str, list[str]] = json.loads(answer.data)
+    return said["names"]
+
+
 def walk_through(fleet: Fleet) -> list[tuple[int, int]]:
     """Upload, look, crop, look again; the server that got the upload dies at once."""
     client = fleet.client()
@@ -29,7 +36,7 @@ def walk_through(fleet: Fleet) -> list[tuple[int, int]]:
     page = client.get(gone_on.location).text
     assert client.get(page.split('"')[1]).data == red
     done = client.post("/crop")
-    return sizes_of(client, client.get(done.location).json["names"])
+    return sizes_of(client, names(client.get(done.location)))
 
 
 @pytest.mark.parametrize("options", [{}, {"immutable": True}])

@@ -29,9 +29,19 @@ FLOORS: dict[str, list[list[str]]] = {
     ],
     "second": [
         [
-            *("pool", "upload", "mirror", "files", "visit", "folder", "scope", "folders"),
+            *(
+                "pool",
+                "upload",
+                "mirror",
+                "files",
+                "visit",
+                "folder",
+                "scope",
+                "errands",
+                "folders",
+            ),
             *("carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
+            *("leaving", "arriving", "handle", "handoff", "moving", "links", "reply", "refill"),
         ],
     ],
     "faces": [
