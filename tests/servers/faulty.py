@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
 
 from tests.servers.relay import Relay, shut
 
@@ -23,8 +23,11 @@ PATIENCE_SECONDS = 60
 class Faults:
     """What is wrong with the wire, for connections of any age.
 
-    ``up`` is from the client to the server. Limits count the bytes of one connection.
+    ``up`` is from the client to the server. Limits count the bytes of one connection. With ``first``
+    only so many connections from now on have them.
     """
+
+    first: int | None = None
 
     latency_seconds: float = 0.0
     bytes_per_second: float | None = None
@@ -38,7 +41,7 @@ class FaultProxy(Relay):
     """Passes bytes on as ``faults`` allow.
 
     >>> with fault_proxy(server.port) as wire:                   # doctest: +SKIP
-    ...     wire.faults.blackhole = True
+    ...     wire.fail(blackhole=True)
     """
 
     def __init__(self, target: int) -> None:
@@ -51,6 +54,11 @@ class FaultProxy(Relay):
         """Let nobody wait, and end."""
         self._stopping.set()
         super().stop()
+
+    def fail(self, **faults: Any) -> None:
+        """Have these faults from now on; none given is a wire that is well."""
+        self.connections = 0
+        self.faults = Faults(**faults)
 
     def reset_all(self) -> None:
         """Reset every open connection, as a firewall does that has lost its state."""
@@ -69,16 +77,18 @@ class FaultProxy(Relay):
         super()._serve(client)
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        down = self._spawn(self._pump, server, client, False)
-        self._pump(client, server, True)
+        is_first = self.faults.first is None or self.connections <= self.faults.first
+        down = self._spawn(self._pump, server, client, False, is_first)
+        self._pump(client, server, True, is_first)
         down.join()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool, is_faulty: bool) -> None:
         passed = 0
         with contextlib.suppress(OSError):
             while block := source.recv(BLOCK):
-                self._hold(len(block))
-                limit = self.faults.reset_after_up if up else self.faults.cut_after_down
+                faults = self.faults if is_faulty else Faults()
+                self._hold(len(block), faults)
+                limit = faults.reset_after_up if up else faults.cut_after_down
                 if limit is not None and passed + len(block) > limit:
                     sink.sendall(block[: max(0, limit - passed)])
                     self._break(source, sink, up)
@@ -87,11 +97,11 @@ class FaultProxy(Relay):
                 passed += len(block)
         shut(sink, socket.SHUT_WR)
 
-    def _hold(self, size: int) -> None:
-        time.sleep(self.faults.latency_seconds)
-        if self.faults.bytes_per_second:
-            time.sleep(size / self.faults.bytes_per_second)
-        while self.faults.blackhole and not self._stopping.wait(0.02):
+    def _hold(self, size: int, faults: Faults) -> None:
+        time.sleep(faults.latency_seconds)
+        if faults.bytes_per_second:
+            time.sleep(size / faults.bytes_per_second)
+        while faults.blackhole and self.faults is faults and not self._stopping.wait(0.02):
             pass
 
     def _break(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
