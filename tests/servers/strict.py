@@ -241,6 +241,8 @@ class StrictS3(ScriptedS3):
         )
 
     def _bucket(self, request: S3Request, _body: bytes) -> Answer:
+        if request.method == "PUT":
+            self.bucket(request.bucket)
         self._objects(request)
         return Answer()
 
