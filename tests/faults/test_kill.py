@@ -82,12 +82,13 @@ class Ground:
         self.s3 = s3
         self._folder = folder
         self._shared = {"SECRET_KEY": secrets.token_hex(16), "S3HANDOFF_DEADLINE": 10}
+        self._store = store_of(s3, deadline_seconds=10.0)
         self.other = self.healthy(folder / "other")
 
     def healthy(self, disk: Path) -> WSGIApplication:
         """Return a server that lives."""
         config = {**self._shared, "S3HANDOFF_WORK_DIR": str(disk)}
-        return create_app(config, store_of(self.s3, deadline_seconds=10.0))
+        return create_app(config, self._store)
 
     def ask_victim(
         self, disk: Path, death: Step | None, ask: Callable[[WSGIApplication], Page]
