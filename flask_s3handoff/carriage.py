@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 
 from .binding import Binder
-from .disk import despite_cleaners
+from .disk import despite_cleaners, disk
 from .errors import Expired, Foreign, Forged, HandoffError, TooLarge, Unbound
 from .mirror import Revision
 from .tokens import CLOCK_SKEW_SECONDS, MAX_TOKEN_LENGTH, Bundle, Claim, Kept, Token
@@ -109,7 +109,9 @@ class Carriage:
         if bundle.size > MAX_BUNDLE_BYTES:
             raise Forged()
         revision = Revision(bundle.relpath, bundle.size, bundle.sha256)
-        return self._rooms.signer.unpack_claims(despite_cleaners(lambda: self._read(revision)))
+        with disk():
+            body = despite_cleaners(lambda: self._read(revision))
+        return self._rooms.signer.unpack_claims(body)
 
     def _read(self, revision: Revision) -> bytes:
         with self._patience.spend(revision.size) as until:

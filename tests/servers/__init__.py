@@ -17,6 +17,7 @@ from tests.servers.s3 import (
     keys,
     moto_available,
     moto_server,
+    unfinished_uploads,
     weed,
     weed_available,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "moto_server",
     "rgw",
     "scratch",
+    "unfinished_uploads",
     "wait_until",
     "waitress",
     "weed",
