@@ -10,6 +10,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Request
 
+from .binding import binding_cookies
 from .leaving import take_query_token
 from .paths import TOKEN_FIELD
 from .visit import Rooms, Visit
@@ -67,7 +68,7 @@ def visit_of(
         script_root=quote(request.root_path, safe=_SAFE),
         origin=_origin_of(request),
         secure=request.is_secure if secure is None else secure,
-        cookies=request.cookies,
+        cookies=binding_cookies(request.environ.get("HTTP_COOKIE", "")),
         endpoint=endpoint,
         principal=lambda: _text_or_none(principal()),
     )
