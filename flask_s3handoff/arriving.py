@@ -54,7 +54,12 @@ def _without_token(url: str) -> str:
 
 
 def visit_of(
-    request: Request, rooms: Rooms, *, endpoint: str, principal: Callable[[], object]
+    request: Request,
+    rooms: Rooms,
+    *,
+    endpoint: str,
+    principal: Callable[[], object],
+    eager: bool = False,
 ) -> Visit:
     """Tell about a request: where it goes, from which browser, for which user.
 
@@ -71,6 +76,7 @@ def visit_of(
         cookies=binding_cookies(request.environ.get("HTTP_COOKIE", "")),
         endpoint=endpoint,
         principal=lambda: _text_or_none(principal()),
+        eager=eager,
     )
 
 
