@@ -527,6 +527,7 @@ def test_t20_a_view_that_does_not_look_pulls_nothing(fleet: Fleet) -> None:
     asked = count(fleet)
     for url in ("/count", "/blind"):
         assert browser.post(url, tokens).status == 200
+    assert "20 files" in browser.post("/count", tokens).text
     assert count(fleet) == asked
 
 
@@ -581,7 +582,7 @@ def test_t20_a_body_is_filled_with_no_more_than_the_work_folder_holds(tmp_path: 
 
 def relpath(number: int) -> str:
     """Return a relative path of ours that no file has."""
-    return f"20261123/{number:026d}/leo.png"
+    return f"20261123/{chr(97 + number) * 26}/leo.png"
 
 
 def bound(fleet: Fleet, browser: Browser, **changes: Any) -> str:

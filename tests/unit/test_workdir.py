@@ -768,7 +768,9 @@ def use(workdir: WorkDir) -> None:
     assert path
 
 
-def fill_disk(monkeypatch: pytest.MonkeyPatch, free: Callable[[], int], total: int = 1 << 40) -> None:
+def fill_disk(
+    monkeypatch: pytest.MonkeyPatch, free: Callable[[], int], total: int = 1 << 40
+) -> None:
     """Say how many bytes are free on a disk of this size."""
 
     def statvfs(path: str) -> SimpleNamespace:
