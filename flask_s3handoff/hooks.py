@@ -30,7 +30,7 @@ from .current import (
     is_exempt,
 )
 from .errors import HandoffError
-from .leaving import leave, may_carry
+from .leaving import kept_private, leave, may_carry
 from .links import serve_link
 from .visit import LINK_ROUTE
 
@@ -178,7 +178,9 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        return cast(Response, original(*context, left))
+        sent = original(*context, left)
+        exchange = request.environ.get(EXCHANGE_KEY)
+        return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response
 

@@ -16,6 +16,7 @@ from flask import (
     Response,
     abort,
     current_app,
+    redirect,
     render_template_string,
     request,
     send_file,
@@ -319,6 +320,39 @@ def test_rule_7_an_apps_own_no_store_and_policies_stay() -> None:
     assert "private" in seen.headers["Cache-Control"]
     assert seen.headers["Vary"] == "*"
     assert seen.headers["Referrer-Policy"] == "no-referrer"
+
+
+KEEP = {
+    "Cache-Control": "public, max-age=600",
+    "X-Accel-Expires": "600",
+    "CDN-Cache-Control": "max-age=600",
+    "Expires": "Mon, 23 Nov 2099 10:00:00 GMT",
+}
+
+
+@pytest.mark.parametrize("name", KEEP)
+@pytest.mark.parametrize("way", ["/", "/go"])
+def test_rule_7_t15_an_after_request_cannot_let_caches_keep_a_token(name: str, way: str) -> None:
+    """The classic hook that makes every page cacheable runs after us; a page with a token stays private."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answering(lambda: PAGE)(app, handoff)
+        answer(app, "/go", lambda: (request.files["avatar"], redirect("/"))[1])
+
+        @app.after_request
+        def let_everybody_keep_it(response: Response) -> Response:
+            response.headers[name] = KEEP[name]
+            return response
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        seen = [browser.post(way, [("avatar", LEO)], follow=False)]
+        if way == "/go":
+            seen.append(browser.open(seen[0].location))
+        for one in seen:
+            assert one.headers["Cache-Control"] == "private, no-cache"
+            assert not (KEEP.keys() - {"Cache-Control"}) & {header for header, _ in one.headers}
+        assert Browser(fleet).open("/").headers[name] == KEEP[name]
 
 
 def test_an_etag_made_after_us_is_not_a_validator_of_a_page_with_a_token() -> None:
