@@ -22,18 +22,22 @@ from tests.servers.s3 import (
 )
 from tests.servers.web import (
     ROOT,
+    Cache,
     LoadBalancer,
     WebServer,
     gunicorn,
     gunicorn_available,
     haproxy,
     haproxy_available,
+    nginx,
+    nginx_available,
     waitress,
     waitress_available,
 )
 
 __all__ = [
     "ROOT",
+    "Cache",
     "CountingProxy",
     "LoadBalancer",
     "Process",
@@ -50,6 +54,7 @@ __all__ = [
     "haproxy",
     "keys",
     "moto_server",
+    "nginx",
     "rgw",
     "scratch",
     "wait_until",
@@ -83,6 +88,7 @@ _WHY_NOT: dict[str, Callable[[], str | None]] = {
     "gunicorn": gunicorn_available,
     "haproxy": haproxy_available,
     "moto": moto_available,
+    "nginx": nginx_available,
     "rgw": rgw_available,
     "waitress": waitress_available,
     "weed": weed_available,
