@@ -27,6 +27,8 @@ class Carriage:
         self.kept: dict[str, Kept] = {}
         self._rooms = rooms
         self._patience = patience
+        self._is_eager = visit.eager or config.on_error == "collect"
+        self._sizes: dict[str, int] = {}
         self.binder = Binder(
             rooms.signer,
             visit.cookies,
@@ -75,7 +77,21 @@ class Carriage:
         if age < -CLOCK_SKEW_SECONDS:
             return Forged()
         limit = config.max_file_size_bytes
-        return TooLarge() if limit is not None and claim.size > limit else None
+        if limit is not None and claim.size > limit:
+            return TooLarge()
+        return self._judge_sum(claim) if self._is_eager else None
+
+    def _judge_sum(self, claim: Claim) -> HandoffError | None:
+        """Fetch no more for a small request than the work folder may hold (T20).
+
+        Only where files are fetched before the app asks for them; elsewhere the app decides.
+        """
+        most = self._rooms.config.work_dir_max_bytes
+        self._sizes[claim.relpath] = claim.size
+        if sum(self._sizes.values()) <= most:
+            return None
+        del self._sizes[claim.relpath]
+        return TooLarge(f"Together the files are larger than {most:,} bytes.", max_bytes=most)
 
     def mint(self, claims: Sequence[Claim], *, most: int = MAX_TOKEN_LENGTH) -> str:
         """Return a token of these claims, which the store has by now.

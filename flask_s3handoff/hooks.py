@@ -33,7 +33,7 @@ from .current import (
 )
 from .errors import HandoffError
 from .folders import Folders
-from .leaving import leave, may_carry
+from .leaving import kept_private, leave, may_carry
 from .links import serve_link
 from .tokens import Kept
 from .visit import LINK_ROUTE
@@ -236,7 +236,9 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        return cast(Response, original(*context, left))
+        sent = original(*context, left)
+        exchange = request.environ.get(EXCHANGE_KEY)
+        return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response
 

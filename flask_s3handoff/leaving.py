@@ -39,6 +39,8 @@ _VALIDATORS = (
     "Repr-Digest",
     "Content-Digest",
     "Accept-Ranges",
+)
+_FOR_CACHES = (
     "Expires",
     "Surrogate-Control",
     "Surrogate-Key",
@@ -63,13 +65,28 @@ def leave(exchange: Exchange, response: Response) -> Response:
     left = _carry(exchange, response, files) if carries else response
     if carries and not exchange.token_given and not _is_sent_again(method, response):
         _warn_once(exchange, response)
-    private = exchange.token_given or exchange.by_redirect  # its URL has a token (T14, T15)
+    private = _is_private(exchange)
     if not private and not exchange.forgets:
         return left
     left = _copy_of(response) if left is response else left
     cookies = exchange.leaving_cookies()
     _set_cookies(left, cookies)
     return _made_private(left, varies=not cookies) if private else left
+
+
+def kept_private(exchange: Exchange, response: Response) -> Response:
+    """Return the response as private as it left us: an ``after_request`` may have loosened that."""
+    loosened = "private" not in response.headers.get("Cache-Control", "") or any(
+        name in response.headers for name in _FOR_CACHES
+    )
+    if not loosened or not _is_private(exchange):
+        return response
+    return _made_private(_copy_of(response), varies=False)
+
+
+def _is_private(exchange: Exchange) -> bool:
+    """Tell whether a token is in the response, or in the URL that it answers (T14, T15)."""
+    return exchange.token_given or exchange.by_redirect
 
 
 def may_carry(method: str, response: Response) -> bool:
@@ -290,7 +307,7 @@ def _made_private(response: Response, *, varies: bool) -> Response:
     It does not vary by the cookie that it sets itself, or Back could not show it
     (docs/decisions/0007-vary-and-back.md).
     """
-    for name in _VALIDATORS:
+    for name in (*_VALIDATORS, *_FOR_CACHES):
         response.headers.pop(name, None)
     no_store = ", no-store" if "no-store" in response.headers.get("Cache-Control", "") else ""
     response.headers["Cache-Control"] = f"private, no-cache{no_store}"

@@ -52,6 +52,7 @@ class Visit:
     cookies: Mapping[str, str]
     endpoint: str
     principal: Callable[[], str | None]
+    eager: bool = False  # the app sees whole files: they are fetched before it runs
 
 
 @dataclass(frozen=True)
