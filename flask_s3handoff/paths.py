@@ -31,6 +31,7 @@ _RANDOM_LENGTH = 26  # 26 × 5 bits: nobody guesses one
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _RELPATH = re.compile(rf"[0-9]{{8}}/[a-z2-7]{{{_RANDOM_LENGTH}}}/{_NAME}")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_DOTS = re.compile(r"\.{2,}")
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
@@ -69,11 +70,11 @@ def clean_name(filename: str) -> str:
     base = re.split(r"[/\\]", filename)[-1]
     ascii_name = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
     name = _UNSAFE_NAME.sub("_", ascii_name).strip("._-")
-    name = re.sub(r"\.{2,}", ".", name)
+    name = _DOTS.sub(".", name)
     if "." not in name and (lost := re.search(r"\.([A-Za-z0-9]{1,16})$", base.rstrip())):
         name = f"{name or 'file'}.{lost[1]}" if name != lost[1] else f"file.{name}"
     name = f"_{name}" if _DEVICE.fullmatch(name) else name or "file"
-    return _shortened(name, MAX_NAME_LENGTH)
+    return _DOTS.sub(".", _shortened(name, MAX_NAME_LENGTH))  # the cut may bring two together
 
 
 def display_name(filename: str) -> str:

@@ -29,7 +29,7 @@ NASTY_NAMES = [
     "|x", "CON", "con.txt", "NUL.", "COM¹.txt", "aux.tar.gz", "CON ", "sub/NUL", "x" * 65_000, "😀" * 255,
     "e\u0301.png", "é.png", "ＣＯＮ.txt", "..／..／etc", "․․/", "日本語.png", "😀", "gnp\u202efdp.exe",
     'a"b.png', "a\\b", "a%0d%0aX: y", "a\r\nX-Evil: 1", "__MACOSX/x", "_s3handoff", "", "a\ud800.png",
-    "lpt1", "x..png", "a" * 300 + ".jpeg", "x." + "y" * 300,
+    "lpt1", "x..png", "a" * 300 + ".jpeg", "x." + "y" * 300, "a" * 75 + "." + "b" * 30 + ".png",
 ]  # fmt: skip
 
 
