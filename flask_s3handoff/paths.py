@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 import unicodedata
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from .errors import InvalidKey
@@ -143,11 +144,16 @@ def normal_url_path(path: str) -> str:
     >>> normal_url_path("/profile/%2e%2e/admin")
     '/admin'
     """
+    asked_for = _without_dots(path, unquote)  # a browser resolves `%2e`, and cuts at no `%2f`
+    return _without_dots(unquote(asked_for), str)
+
+
+def _without_dots(path: str, read: Callable[[str], str]) -> str:
     segments: list[str] = []
-    for segment in unquote(path).split("/")[1:]:
-        if segment == "..":
+    for segment in path.split("/")[1:]:
+        if read(segment) == "..":
             del segments[-1:]
-        elif segment != ".":
+        elif read(segment) != ".":
             segments.append(segment)
     tail = "/" if path.endswith(("/.", "/..")) and segments and segments[-1] else ""
     return "/" + "/".join(segments) + tail
