@@ -189,9 +189,9 @@ class TokenSigner:
         return _json(_unb64(body))
 
 
-def random_id() -> str:
+def random_id(now: float) -> str:
     """Return a new binding id: its minute in eight hex digits, then 40 random bits."""
-    return f"{int(time.time()) // 60:08x}{secrets.token_hex(5)}"
+    return f"{int(now) // 60:08x}{secrets.token_hex(5)}"
 
 
 def minutes_of(binding_id: str) -> int:
