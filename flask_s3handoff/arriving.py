@@ -65,7 +65,7 @@ def visit_of(
         method=request.method,
         path=quote(request.root_path + request.path, safe=_SAFE),
         script_root=quote(request.root_path, safe=_SAFE),
-        origin=_origin_of(request),
+        origin=lambda: _origin_of(request),
         secure=request.is_secure if secure is None else secure,
         cookies=request.cookies,
         endpoint=endpoint,
