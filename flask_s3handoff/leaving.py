@@ -31,22 +31,26 @@ MAX_STREAM_SECONDS = 0.25
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_PAGE = frozenset({204, 205, 206, 304})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)
-_VALIDATORS = (
-    "ETag",
-    "Last-Modified",
-    "Content-MD5",
-    "Digest",
-    "Repr-Digest",
-    "Content-Digest",
-    "Accept-Ranges",
+_VALIDATORS = frozenset(
+    {
+        "etag",
+        "last-modified",
+        "content-md5",
+        "digest",
+        "repr-digest",
+        "content-digest",
+        "accept-ranges",
+    }
 )
-_FOR_CACHES = (
-    "Expires",
-    "Surrogate-Control",
-    "Surrogate-Key",
-    "CDN-Cache-Control",
-    "Cloudflare-CDN-Cache-Control",
-    "X-Accel-Expires",
+_FOR_CACHES = frozenset(
+    {
+        "expires",
+        "surrogate-control",
+        "surrogate-key",
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "x-accel-expires",
+    }
 )
 
 
@@ -145,7 +149,7 @@ def _redirect_target(exchange: Exchange, response: Response) -> str | None:
         return None
     if not _redirects_alone(visit.method, response):
         return None
-    if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin):
+    if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin()):
         return None
     return location if _on_our_paths(exchange, location) else None
 
@@ -307,8 +311,9 @@ def _made_private(response: Response, *, varies: bool) -> Response:
     It does not vary by the cookie that it sets itself, or Back could not show it
     (docs/decisions/0007-vary-and-back.md).
     """
-    for name in (*_VALIDATORS, *_FOR_CACHES):
-        response.headers.pop(name, None)
+    told = {name.lower() for name, _ in response.headers}
+    for name in told & (_VALIDATORS | _FOR_CACHES):
+        response.headers.remove(name)
     no_store = ", no-store" if "no-store" in response.headers.get("Cache-Control", "") else ""
     response.headers["Cache-Control"] = f"private, no-cache{no_store}"
     if varies and "*" not in response.vary:

@@ -112,6 +112,7 @@ class TokenSigner:
         self._keys = keys
         self._now = now
         self._signers: dict[str, Signer] = {}
+        self._known_keys: list[bytes] = []
 
     def mint(self, token: Token) -> str:
         """Return the text of a token; two mints of the same claims differ (BREACH, threat T16)."""
@@ -154,7 +155,9 @@ class TokenSigner:
         )
 
     def _key_list(self) -> list[bytes]:
-        return [key.encode() if isinstance(key, str) else key for key in self._keys()]
+        if not self._known_keys:
+            self._known_keys = [k.encode() if isinstance(k, str) else k for k in self._keys()]
+        return self._known_keys
 
     @staticmethod
     def _digest(key: bytes, purpose: str, value: str) -> str:

@@ -47,7 +47,7 @@ class Visit:
     method: str
     path: str
     script_root: str
-    origin: str
+    origin: Callable[[], str]
     secure: bool
     cookies: Mapping[str, str]
     endpoint: str

@@ -272,9 +272,14 @@ class WorkDir:
 
 def _make_folders(path: str) -> None:
     box = os.path.dirname(path)
-    for folder in (os.path.dirname(box), box):
+    try:
+        os.mkdir(box, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:  # the first of its day
         with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+            os.mkdir(os.path.dirname(box), 0o700)
+        os.mkdir(box, 0o700)
 
 
 def _link_file(draft: Draft, path: str) -> None:
