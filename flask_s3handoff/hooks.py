@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +31,7 @@ from .current import (
     is_exempt,
 )
 from .errors import HandoffError
-from .leaving import leave, may_carry
+from .leaving import leave, may_carry, with_timing
 from .links import serve_link
 from .visit import LINK_ROUTE
 
@@ -170,6 +171,7 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         if _is_idle(request.environ):
             return cast(Response, original(*arguments))
         *context, response = arguments
+        began = time.monotonic()
         try:
             left = _left(response)
         except HandoffError as error:
@@ -178,6 +180,8 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
+        if app.debug and EXCHANGE_KEY in request.environ:
+            left = with_timing(current_exchange(), left, time.monotonic() - began)
         return cast(Response, original(*context, left))
 
     return process_response

@@ -71,6 +71,14 @@ def leave(exchange: Exchange, response: Response) -> Response:
     return _made_private(left, varies=not cookies) if private else left
 
 
+def with_timing(exchange: Exchange, response: Response, seconds: float) -> Response:
+    """Return a response that tells a browser's developer tools what leaving took, and the store."""
+    left, waited = _copy_of(response), exchange._patience.waited_seconds
+    said = f"s3handoff;dur={seconds * 1000:.1f}, store;dur={waited * 1000:.1f}"
+    left.headers.add("Server-Timing", said)
+    return left
+
+
 def may_carry(method: str, response: Response) -> bool:
     """Tell whether a response is of a kind that can carry, before anything is read for it."""
     if response.status_code in _REDIRECTS:
