@@ -35,7 +35,14 @@ FLOORS: dict[str, list[list[str]]] = {
     "faces": [
         ["current", "hooks", "extension"],
         ["wsgi"],
-        ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
+        [
+            "testing.bench",
+            "testing.contract",
+            "testing.disks",
+            "testing.fleet",
+            "testing.tokens",
+            "testing",
+        ],
     ],
 }
 # What may be imported by whom, beside the standard library. `werkzeug` is everybody's.
