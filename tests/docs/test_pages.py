@@ -17,13 +17,12 @@ from typing import Any
 import jinja2
 import pytest
 from flask import Flask, request, session
-from werkzeug.wrappers import Response
 
 import example_app
 from flask_s3handoff import S3Handoff, file_rehydrated
 from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.store import CEPH_RGW
-from flask_s3handoff.testing import Fleet, MemoryStore, token_of
+from flask_s3handoff.testing import Fleet, MemoryStore
 from tests.browser_like import Browser, Page, Upload
 from tests.pages import DOCS, all_pages, blocks, named, templates
 
@@ -458,15 +457,6 @@ def test_the_factory_of_the_api_page_makes_an_app() -> None:
         block.run(names)
     assert names["create_app"]().jinja_env.globals["s3handoff"] is names["handoff"]
     assert "s3handoff" in names["create_app"]().extensions
-
-
-def test_the_token_helper_says_what_it_was_given() -> None:
-    """A test that fails in its helper should not be a riddle."""
-    with pytest.raises(AssertionError, match=r"200 OK of text/html"):
-        token_of(Response("<p>nothing</p>", mimetype="text/html"))
-    with pytest.raises(AssertionError, match="302 FOUND to /next"):
-        token_of(Response(status=302, headers={"Location": "/next"}))
-    assert token_of(Response(status=302, headers={"Location": "/n?a=1&_s3handoff=T.x#f"})) == "T.x"
 
 
 # --- every page ----------------------------------------------------------------------------------
