@@ -89,7 +89,7 @@ docs: setup  ## the documentation site, into build/docs; a warning is an error
 	$(PY) -m tests.docs.site_check build/docs
 
 release-check: setup  ## what must be right before a tag: wheel, sdist, description, changelog, version
-	$(PY) -m tests.wheel_check --release
+	$(PY) -m tests.release_check
 
 fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
 	$(PY) -m tests.fuzz

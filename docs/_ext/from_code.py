@@ -16,7 +16,7 @@ from flask_s3handoff.config import SECRET_SETTING, SETTINGS, HandoffConfig
 from flask_s3handoff.errors import HandoffError
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = re.compile(r"<!-- from code: ([a-z ]+) -->")
+MARK = re.compile(r"^<!-- from code: ([a-z]+) -->$", re.MULTILINE)
 
 
 def explanations() -> dict[str, tuple[str, str]]:
