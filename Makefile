@@ -84,8 +84,9 @@ mutants: setup  ## break the code on purpose, one line at a time: a test must no
 wheel: setup  ## build wheel and sdist, import the wheel in a clean environment
 	$(PY) -m tests.wheel_check
 
+# -E: read every page anew, since what is read from the code may have changed and the page has not.
 docs: setup  ## the documentation site, into build/docs; a warning is an error
-	$(PY) -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/docs
+	$(PY) -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 	$(PY) -m tests.docs.site_check build/docs
 
 release-check: setup  ## what must be right before a tag: wheel, sdist, description, changelog, version

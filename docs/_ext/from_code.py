@@ -36,7 +36,7 @@ def settings() -> str:
 def _setting(name: str, default: str, text: str, fields: dict[str, str]) -> str:
     field = f" · `HandoffConfig.{fields[name]}`" if name in fields else ""
     head = f"({name.lower().replace('_', '-')})=\n## `{name}`"
-    return f"{head}\n\n{text[:1].upper()}{text[1:]}.\n\nDefault {default}{field}"
+    return f"{head}\n\n{text[:1].upper()}{text[1:]}.\n\nDefault: {default}{field}"
 
 
 def defaults() -> Iterator[tuple[str, object]]:
