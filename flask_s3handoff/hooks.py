@@ -31,6 +31,7 @@ from .current import (
     is_exempt,
 )
 from .errors import HandoffError
+from .folders import Folders
 from .leaving import leave, may_carry, with_timing
 from .links import serve_link
 from .visit import LINK_ROUTE
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
+SCOPE_KEY = "s3handoff.scope"
 
 
 def install(app: Flask) -> None:
@@ -49,6 +51,9 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
+    if (folders := current_state(app).handoff.folders) is not None:
+        around.wsgi_app = _folder_gate(app.wsgi_app, folders)
+        around.process_response = _settling(app, folders)
     config = current_state(app).handoff.config
     if config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
@@ -70,6 +75,39 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
         return body if exchange is None else ClosingIterator(body, exchange.close)
 
     return gate
+
+
+def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
+    def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        scope = environ[SCOPE_KEY] = folders.enter()
+        try:
+            body = wsgi_app(environ, start_response)
+        except BaseException:
+            folders.leave(scope)
+            raise
+        if scope:  # a file that is still open is mirrored when it is closed
+            return ClosingIterator(body, functools.partial(folders.leave, scope))
+        folders.leave(scope)
+        return body
+
+    return gate
+
+
+def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
+    """Mirror what the request wrote before anybody sees its response (DESIGN 5)."""
+    original: Callable[..., Any] = app.process_response
+    handle: Callable[..., Any] = app.handle_user_exception
+
+    def process_response(*arguments: Any) -> Response:
+        *context, response = arguments
+        try:
+            folders.settle(request.environ[SCOPE_KEY], may_fail=response.status_code < 500)
+        except HandoffError as error:
+            response.close()
+            response = app.make_response(handle(*context, error))
+        return cast(Response, original(*context, response))
+
+    return process_response
 
 
 def _with_our_request(app: Flask) -> Callable[..., Any]:

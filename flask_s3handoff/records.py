@@ -50,6 +50,7 @@ class Record:
             last_modified=datetime.fromtimestamp(written, UTC),
             content_type=self.content_type,
             sha256=self.sha256,
+            etag=self.blob,
         )
 
 

@@ -29,6 +29,7 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
+from .store import Unchanged
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -198,13 +199,17 @@ _ERRORS: dict[str, type[HandoffError]] = {
     **dict.fromkeys(("BadDigest", "InvalidDigest", "InvalidRange"), Corrupt),
     **dict.fromkeys(("XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"), Corrupt),
     **dict.fromkeys(("NoRegionError", "InvalidRegionError"), ConfigError),
+    **dict.fromkeys(("NotModified", "304"), Unchanged),
     "AccessControlListNotSupported": ConfigError,
     "EntityTooLarge": TooLarge,
     "KeyTooLongError": InvalidKey,
 }
 _DENIED = ("AccessDenied", "Forbidden", "403")
 _READS = ("get_object", "head_object")
-_EVERYDAY = ("NoSuchKey", "NotFound", "404", "PreconditionFailed", "412", "NoSuchUpload")
+_EVERYDAY = (
+    *("NoSuchKey", "NotFound", "404", "NoSuchUpload"),
+    *("PreconditionFailed", "412", "NotModified", "304"),
+)
 
 
 def _translation(error: Exception, verb: str, key: str) -> HandoffError:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import get_path_info
+from werkzeug.wsgi import ClosingIterator, get_path_info
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
 from .exchange import Exchange
 from .files import HandoffFile
+from .folders import Folders
 from .handle import Handle
 from .handoff import Handoff as Handoff
 from .links import serve_link
@@ -111,7 +113,9 @@ class HandoffMiddleware:
         self, environ: WSGIEnvironment, start_response: StartResponse, reply: Reply
     ) -> Iterable[bytes]:
         try:
-            return reply.leave(self._application(environ, reply.start))
+            if self._handoff.folders is None:
+                return reply.leave(self._application(environ, reply.start))
+            return self._answer_with_folders(self._handoff.folders, environ, reply)
         except HandoffError as error:  # the store is down, or the app let it through
             reply.close()
             if reply.has_left:
@@ -120,6 +124,22 @@ class HandoffMiddleware:
         except BaseException:
             reply.close()
             raise
+
+    def _answer_with_folders(
+        self, folders: Folders, environ: WSGIEnvironment, reply: Reply
+    ) -> Iterable[bytes]:
+        """Mirror what the app writes in folders before its answer leaves (DESIGN 5)."""
+        scope = folders.enter()
+        reply.settle = partial(folders.settle, scope)
+        try:
+            body = reply.leave(self._application(environ, reply.start))
+        except BaseException:
+            folders.leave(scope)
+            raise
+        if scope:  # a file that is still open is mirrored when it is closed
+            return ClosingIterator(body, partial(folders.leave, scope))
+        folders.leave(scope)
+        return body
 
     def _serve_link(
         self, environ: WSGIEnvironment, start_response: StartResponse

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -364,6 +365,27 @@ def test_a_public_place_has_public_addresses() -> None:
     handoff = S3Handoff(app)
     with app.app_context():
         assert handoff.url("public/logo.png") == "https://cdn.example.com/public/logo.png"
+
+
+@drives("howto/folders.md")
+def test_an_app_that_keeps_paths_finds_its_files() -> None:
+    """Saved on one server, read and served on others, which have disks of their own."""
+
+    def create_app(config: dict[str, Any]) -> Flask:
+        app = Flask("page")
+        app.config.from_mapping(config, UPLOAD_FOLDER=f"{config['FLEET_DISK']}/uploads")
+        os.mkdir(app.config["UPLOAD_FOLDER"])
+        names: dict[str, Any] = {"app": app, "S3Handoff": S3Handoff}
+        for block in blocks("docs/howto/folders.md", "python"):
+            block.run(names)
+        return app
+
+    with Fleet(create_app, routing="adversarial") as fleet:
+        browser = Browser(fleet)
+        assert browser.post("/upload", [("note", Upload("a.txt", b"hello"))]).text == "HELLO"
+        assert isinstance(fleet.store, MemoryStore)
+        (key,) = (key for key in fleet.store.keys() if key.startswith("avatars/"))
+        assert browser.open(f"/notes/{key.removeprefix('avatars/')}").data == b"hello"
 
 
 @drives("howto/services.md")

@@ -22,14 +22,26 @@ FLOORS: dict[str, list[list[str]]] = {
     "first": [
         ["tokens", "binding"],
         ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
-        ["draft", "spool", "root", "sweep", "flight", "workdir"],
+        ["draft", "spool", "root", "sweep", "flight", "workdir", "beneath", "ledger"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
+        ["audit"],
     ],
     "second": [
         [
-            *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
+            *(
+                "pool",
+                "upload",
+                "mirror",
+                "files",
+                "visit",
+                "folder",
+                "scope",
+                "errands",
+                "folders",
+            ),
+            *("carriage", "exchange"),
+            *("leaving", "arriving", "handle", "handoff", "moving", "links", "reply", "refill"),
         ],
     ],
     "faces": [
@@ -37,6 +49,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["wsgi"],
         [
             "testing.bench",
+            "testing.promises",
             "testing.contract",
             "testing.disks",
             "testing.fleet",
