@@ -99,7 +99,7 @@ def _moved(folders: Folders, jobs: Sequence[Job], progress: Progress) -> Moved:
         results[what].append(path)
         progress(done, len(jobs))
     for path in results["left"]:
-        log.warning("%s was left alone: it differs, or its name cannot be a key", path)
+        log.warning("%r was left alone: it differs, or its name cannot be a key", path)
     return Moved(len(results["moved"]), len(results["unchanged"]), tuple(results["left"]))
 
 
