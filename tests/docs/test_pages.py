@@ -384,7 +384,8 @@ def test_an_app_that_keeps_paths_finds_its_files() -> None:
         browser = Browser(fleet)
         assert browser.post("/upload", [("note", Upload("a.txt", b"hello"))]).text == "HELLO"
         assert isinstance(fleet.store, MemoryStore)
-        (key,) = (key for key in fleet.store.keys() if key.startswith("avatars/"))
+        keys = fleet.store.keys()
+        (key,) = (key for key in keys if key.startswith("avatars/"))
         assert browser.open(f"/notes/{key.removeprefix('avatars/')}").data == b"hello"
 
 
