@@ -9,7 +9,7 @@ DEMO := .venv-demo/bin/python
 # PYTHONWARNINGS: setuptools warns at each editable install that it is one.
 INSTALL_US := -m pip install --quiet --no-deps --no-build-isolation --editable .
 LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
-CODE := $(wildcard flask_s3handoff example_app tests benchmarks docs)
+CODE := $(wildcard flask_s3handoff example_app tests benchmarks docs/conf.py docs/_ext)
 PYTEST := PYTHONDEVMODE=1 $(PY) -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
