@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import importlib.util
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
+from flask import Flask, request
 
 import flask_s3handoff
 from flask_s3handoff import HandoffMiddleware, S3Handoff, testing
@@ -21,6 +24,7 @@ from flask_s3handoff.files import HandoffFile
 from flask_s3handoff.handle import Handle
 from flask_s3handoff.wsgi import RequestHandle
 from tests.pages import DOCS, ROOT, all_pages
+from tests.small_apps import fleet_of, form
 from tests.tree import modules
 
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error"}
@@ -104,6 +108,46 @@ def test_every_signal_is_documented_with_its_facts() -> None:
     table = page("docs/reference/signals.md")
     signals = {name for name in flask_s3handoff.__all__ if name[0].islower()}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == signals
+
+
+def test_the_facts_of_every_signal_are_those_that_are_sent() -> None:
+    """A listener has its arguments from the table."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", page("docs/reference/signals.md"), re.MULTILINE)
+    assert facts_sent() == {name: set(re.findall(r"`(\w+)`", facts)) for name, facts in rows}
+
+
+def facts_sent() -> dict[str, set[str]]:
+    """Send each signal once, and return the names of its facts."""
+    sent: dict[str, set[str]] = {}
+    with contextlib.ExitStack() as stack:
+        for name in (name for name in flask_s3handoff.__all__ if name[0].islower()):
+
+            def listen(_app: Flask, name: str = name, **facts: object) -> None:
+                sent[name] = set(facts)
+
+            stack.enter_context(getattr(flask_s3handoff, name).connected_to(listen))
+        with fleet_of(every_signal) as fleet:
+            browser = fleet.client()
+            answer = browser.post("/up", data={"a": (BytesIO(b"picture"), "a.jpg")})
+            browser.post("/all", data={"_s3handoff": [testing.token_of(answer), "made up"]})
+    return sent
+
+
+def every_signal(app: Flask, _handoff: S3Handoff) -> None:
+    """Add a step that uploads, and one that does everything else."""
+
+    def up() -> str:
+        return f"{request.files['a'].filename}{form('/all')}"
+
+    def everything() -> str:
+        file = cast(HandoffFile, request.files["a"])
+        file.replace(file.read() + b", edited")
+        file.promote("users/1/a.jpg")
+        file.discard()
+        return "done"
+
+    app.add_url_rule("/up", view_func=up, methods=["POST"])
+    app.add_url_rule("/all", view_func=everything, methods=["POST"])
 
 
 @pytest.mark.parametrize("name", [*flask_s3handoff.__all__, *testing.__all__])
