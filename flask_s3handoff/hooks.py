@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -33,7 +34,7 @@ from .current import (
 )
 from .errors import HandoffError
 from .folders import Folders
-from .leaving import kept_private, leave, may_carry
+from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
 from .tokens import Kept
 from .visit import LINK_ROUTE
@@ -228,6 +229,7 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         if _is_idle(request.environ):
             return cast(Response, original(*arguments))
         *context, response = arguments
+        began = time.monotonic()
         try:
             left = _left(response)
         except HandoffError as error:
@@ -236,8 +238,10 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        sent = original(*context, left)
         exchange = request.environ.get(EXCHANGE_KEY)
+        if app.debug and exchange is not None:
+            left = with_timing(exchange, left, time.monotonic() - began)
+        sent = original(*context, left)
         return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response

@@ -93,6 +93,14 @@ def _is_private(exchange: Exchange) -> bool:
     return exchange.token_given or exchange.by_redirect
 
 
+def with_timing(exchange: Exchange, response: Response, seconds: float) -> Response:
+    """Return a response that tells a browser's developer tools what leaving took, and the store."""
+    left, waited = _copy_of(response), exchange._patience.waited_seconds
+    said = f"s3handoff;dur={seconds * 1000:.1f}, store;dur={waited * 1000:.1f}"
+    left.headers.add("Server-Timing", said)
+    return left
+
+
 def may_carry(method: str, response: Response) -> bool:
     """Tell whether a response is of a kind that can carry, before anything is read for it."""
     if response.status_code in _REDIRECTS:

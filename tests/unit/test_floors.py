@@ -53,6 +53,7 @@ FLOORS: dict[str, list[list[str]]] = {
             "testing.contract",
             "testing.disks",
             "testing.fleet",
+            "testing.tokens",
             "testing",
         ],
     ],
