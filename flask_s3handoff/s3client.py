@@ -112,6 +112,21 @@ def _timestamp(value: Any) -> datetime:
     return cast(datetime, parse_timestamp(value))
 
 
+def credentials_method() -> str | None:
+    """Say where the SDK's chain finds credentials (``iam-role``, ``env``, …), or None."""
+    found = _new_session().get_credentials()
+    return found and str(found.method)
+
+
+def host_region() -> str | None:
+    """Return the region that this host is in, as its environment or its metadata service says."""
+    from botocore.utils import InstanceMetadataRegionFetcher  # see _new_session
+
+    said = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = said or InstanceMetadataRegionFetcher(timeout=1, num_attempts=1).retrieve_region()
+    return region and str(region)
+
+
 def is_amazon(client: Any) -> bool:
     """Tell whether this client asks Amazon; ``AWS_ENDPOINT_URL`` may say otherwise, too."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""

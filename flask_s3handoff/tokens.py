@@ -154,6 +154,10 @@ class TokenSigner:
             for key in self._key_list()
         )
 
+    def fingerprints(self) -> list[str]:
+        """Return the start of each key's digest of a constant, newest last, to compare servers."""
+        return [self._digest(key, "fingerprint", "")[:8] for key in self._key_list()]
+
     def _key_list(self) -> list[bytes]:
         if not self._known_keys:
             self._known_keys = [k.encode() if isinstance(k, str) else k for k in self._keys()]

@@ -74,6 +74,10 @@ class WorkDir:
         self._swept_at = -math.inf
         self._unswept_bytes = 0
 
+    def look(self) -> tuple[str, str | None]:
+        """Return the folder and what is wrong with it, and make nothing."""
+        return self._root.look()
+
     # Drafts and local copies
 
     def begin(self, size: int = 0) -> Draft:
