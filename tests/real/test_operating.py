@@ -200,6 +200,26 @@ def test_a_list_shows_what_is_stored(real: S3Server, run: Run) -> None:
     assert "X-Amz" not in run(real, {"BUCKET": name}, "list", "users/1").stdout
 
 
+def test_folders_move_in_and_out_with_the_least_policy(
+    rgw: S3Server, run: Run, allow: Any, tmp_path: Path
+) -> None:
+    """Adopted on one server, pulled on the next: a folder needs what a place does."""
+    name, old, new = bucket(rgw), tmp_path / "old", tmp_path / "new"
+    (old / "deep").mkdir(parents=True)
+    (old / "deep" / "a.txt").write_bytes(b"text")
+    (old / "large.bin").write_bytes(bytes(9 << 20))
+
+    def settings(path: Path) -> dict[str, Any]:
+        own = {"BUCKET": name, "WORK_DIR": str(tmp_path / f"work-{path.name}")}
+        return {**own, "PLACES": {"papers/": {"path": str(path)}}}
+
+    allow(for_servers(HandoffConfig.from_mapping(settings_of(rgw, **settings(old)))))
+    assert run(rgw.guest, settings(old), "adopt").stdout == "2 files mirrored, 0 as they were\n"
+    assert run(rgw.guest, settings(new), "pull").stdout == "2 files brought, 0 as they were\n"
+    assert (new / "deep" / "a.txt").read_bytes() == b"text"
+    assert (new / "large.bin").stat().st_size == 9 << 20
+
+
 def test_flask_runs_the_commands(weed: S3Server, tmp_path: Path) -> None:
     """In a process of its own, as an operator does it; a dry run is a test for drift."""
     settings = {"S3HANDOFF_BUCKET": bucket(weed), "S3HANDOFF_ENDPOINT_URL": weed.url}

@@ -369,6 +369,13 @@ class TestReport:
         table(self.ROWS, file=out)
         assert out.getvalue() == "ok\tsecret key\tfine\nwarning\tx\tnot [so] fine\n"
 
+    def test_no_key_commands_the_terminal(self, out: io.StringIO) -> None:
+        """Whoever may begin an upload chooses its key."""
+        table([("1 B", "handoff/\x1b]0;owned\x07\n\u202ecod.exe")], file=out)
+        assert out.getvalue().count("\n") == 1
+        assert out.getvalue().rstrip("\n").isprintable() or "\t" in out.getvalue()
+        assert "\x1b" not in out.getvalue()
+
     def test_an_empty_table_is_no_line(self, out: io.StringIO) -> None:
         """Nor an error."""
         table([], file=out)
