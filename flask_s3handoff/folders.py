@@ -52,6 +52,7 @@ class Folders:
         self.seconds = config.deadline_seconds
         self.submit = mirror.submit
         self._active: set[Scope] = set()
+        self._pid = os.getpid()
         self.errands = Errands(self.submit, seconds=self.seconds)
         self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=True)
@@ -61,6 +62,7 @@ class Folders:
     def enter(self) -> Scope:
         """Begin a request: what this context does from now on is its doing."""
         scope = Scope(self.seconds)
+        self._under_way()
         self._active.add(scope)
         _scopes.set((*_scopes.get(), (self, scope)))
         return scope
@@ -146,8 +148,7 @@ class Folders:
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        if work is self.errands.pending:
-            self.errands.soon()
+        self._see_to(work)
 
     def _on_rename(self, touch: Touch) -> None:
         source, target = self.spot(touch.path), self.spot(touch.target)
@@ -215,17 +216,32 @@ class Folders:
         return scope
 
     def _request(self) -> Scope | None:
-        for folders, scope in _scopes.get():
-            if folders is self:
+        """Return the innermost request of this context; one that is over is none any more."""
+        under_way = self._under_way()
+        for folders, scope in reversed(_scopes.get()):
+            if folders is self and scope in under_way:
                 return scope
-        return next(iter(self._active)) if len(self._active) == 1 else None
+        return under_way[0] if len(under_way) == 1 else None
+
+    def _under_way(self) -> tuple[Scope, ...]:
+        """Return the requests of this process; who was forked in one of its parent's has none."""
+        if self._pid != os.getpid():
+            self._pid, self._active = os.getpid(), set()
+        return tuple(self._active)
 
     def _work(self) -> Work:
         request = self._request()
         return self.errands.pending if request is None else request
 
+    def _see_to(self, work: Work) -> None:
+        """Have done what no request settles: nobody's, and of one that has ended meanwhile."""
+        if work is self.errands.pending:
+            self.errands.soon()
+        elif work not in self._active:
+            self.errands.later(work.take())
+
     def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self.errands.pending, *self._active))
+        return any(spot in work.writes for work in (self.errands.pending, *self._under_way()))
 
     # From the store
 

@@ -36,6 +36,7 @@ from .errors import HandoffError
 from .folders import Folders
 from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
+from .scope import Scope
 from .tokens import Kept
 from .visit import LINK_ROUTE
 
@@ -102,18 +103,23 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def process_response(*arguments: Any) -> Response:
-        *context, response = arguments
-        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
-            return cast(Response, original(*arguments))
+    def settled(context: list[Any], scope: Scope, response: Response) -> Response:
         try:
             folders.settle(scope, may_fail=response.status_code < 500)
             for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
                 current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()
-            response = app.make_response(handle(*context, error))
-        return cast(Response, original(*context, response))
+            return app.make_response(handle(*context, error))
+        return response
+
+    def process_response(*arguments: Any) -> Response:
+        *context, response = arguments
+        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
+            return cast(Response, original(*arguments))
+        sent = cast(Response, original(*context, settled(context, scope, response)))
+        # what an `after_request` wrote, or a session that is kept in files
+        return settled(context, scope, sent) if scope else sent
 
     return process_response
 
