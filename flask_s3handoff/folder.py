@@ -21,7 +21,7 @@ from .config import Place
 from .disk import Identity
 from .errors import AlreadyExists, Corrupt, InvalidKey, Missing, Unavailable
 from .flight import Turns
-from .ledger import Ledger, Note
+from .ledger import Ledger, Note, name_of
 from .mirror import Mirror
 from .paths import check_key
 from .pool import result_of
@@ -96,6 +96,8 @@ class Folder:
     def _refresh(self, relpath: str, until: float) -> bool:
         key, here = self.key_of(relpath), self.beneath.stat(relpath)
         note = self._ledger.read(key)
+        if here is None and note.is_claimed:  # removed here, and not yet in the store
+            return False
         if here is not None and (self.place.immutable or note.is_being_written):
             return True
         is_as_noted = here is not None and note.identity == Identity.of(here)
@@ -149,9 +151,16 @@ class Folder:
     # To the store
 
     def begin_write(self, relpath: str) -> None:
-        """Note that this process writes the file: no other one of this server replaces it."""
+        """Note that this process writes or removes it: no other one of this server replaces it."""
         key = self.key_of(relpath)
-        self._ledger.write(key, replace(self._ledger.read(key), writer=os.getpid()))
+        self._ledger.write(key, replace(self._ledger.read(key), writer=name_of(os.getpid())))
+
+    def end_write(self, relpath: str) -> None:
+        """Note that nobody writes or removes it any more."""
+        key = self.key_of(relpath)
+        note = self._ledger.read(key)
+        if note.writer:
+            self._ledger.write(key, replace(note, writer=""))
 
     def put(self, relpath: str, *, if_absent: bool = False, yields: bool = True) -> None:
         """Mirror the file as it is now; one that is gone is none of ours.
@@ -183,7 +192,7 @@ class Folder:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             note = self._ledger.read(key)
             if note.etag and (note.identity, note.sha256) == (seen, sha256):
-                self._end_write(relpath)
+                self.end_write(relpath)
                 return True
             etag = self._send(key, file.fileno(), seen.size, sha256, if_absent)
             self._ledger.write(key, Note(seen, etag, sha256))
@@ -220,13 +229,7 @@ class Folder:
         """Leave alone what is gone again, what is no file, and what lies behind a link (T22)."""
         if os.path.islink(self.path_of(relpath)):
             log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))
-        self._end_write(relpath)
-
-    def _end_write(self, relpath: str) -> None:
-        key = self.key_of(relpath)
-        note = self._ledger.read(key)
-        if note.writer:
-            self._ledger.write(key, replace(note, writer=0))
+        self.end_write(relpath)
 
     def noted_sha256(self, relpath: str) -> str:
         """Return the digest of what the store was last known to have, or nothing."""
@@ -234,11 +237,13 @@ class Folder:
 
     def delete(self, relpath: str) -> None:
         """Delete in the store what was deleted here, unless it is here again."""
-        if self.beneath.stat(relpath) is None:
-            key = self.key_of(relpath)
-            self._store().delete(key)
-            self._ledger.forget(key)
-            log.info("deleted %s", key)
+        if self.beneath.stat(relpath) is not None:
+            self.end_write(relpath)
+            return
+        key = self.key_of(relpath)
+        self._store().delete(key)
+        self._ledger.forget(key)
+        log.info("deleted %s", key)
 
     # All of it
 

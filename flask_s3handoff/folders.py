@@ -160,7 +160,7 @@ class Folders:
         if target is not None:
             self._write(target)
         if source is not None and not os.path.isdir(touch.path):
-            self._work().remove(source)
+            self._remove(source)
 
     def _on_link(self, touch: Touch) -> None:
         if (source := self.spot(touch.path)) is not None:
@@ -171,11 +171,22 @@ class Folders:
     def _on_remove(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
-            self._work().remove(spot)
+            self._remove(spot)
+
+    def _remove(self, spot: Spot) -> None:
+        work = self._work()
+        work.remove(spot)
+        if spot in work.gone:
+            spot.folder.begin_write(spot.relpath)
+        else:  # nobody ever had it
+            spot.folder.end_write(spot.relpath)
+        self._see_to(work)
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            self._work().trees.add(spot)
+            work = self._work()
+            work.trees.add(spot)
+            self._see_to(work)
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,
@@ -240,16 +251,21 @@ class Folders:
         elif work not in self._active:
             self.errands.later(work.take())
 
-    def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self.errands.pending, *self._under_way()))
+    def _works(self) -> tuple[Work, ...]:
+        return (self.errands.pending, *self._under_way())
+
+    def _is_being_removed(self, spot: Spot) -> bool:
+        return any(work.removes(spot) for work in self._works())
 
     # From the store
 
     def _bring(self, spot: Spot) -> bool:
         """Let the newest be here, once per request; tell whether there may be a file at all."""
         scope = self._scope()
-        if self._is_written_here(spot):
+        if any(spot in work.writes for work in self._works()):
             return True
+        if self._is_being_removed(spot):
+            return False
         if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
@@ -265,7 +281,7 @@ class Folders:
         """Make a folder that is there on another server; asked once per request."""
         if spot.relpath and not spot.folder.beneath.is_folder(spot.relpath):
             scope = self._scope()
-            if spot not in scope.listed:
+            if spot not in scope.listed and not self._is_being_removed(spot):
                 scope.listed.add(spot)
                 with scope.patience.spend() as until:
                     self._mirror.do(lambda: spot.folder.make_folder(spot.relpath), until=until)

@@ -24,6 +24,11 @@ class Spot(NamedTuple):
         """Where it lies on this server."""
         return self.folder.path_of(self.relpath)
 
+    def is_within(self, tree: Spot) -> bool:
+        """Tell whether this is a folder, or lies in it."""
+        inside = f"{self.relpath}/".startswith(f"{tree.relpath}/")
+        return self.folder is tree.folder and inside
+
 
 class Work:
     """What was written and removed, and the store does not know yet."""
@@ -47,6 +52,10 @@ class Work:
         """Note a removal; what had a free name, and was not mirrored yet, never was."""
         if not self.writes.pop(spot, False):
             self.gone.add(spot)
+
+    def removes(self, spot: Spot) -> bool:
+        """Tell whether this is being removed: it is not there, whatever the store still has."""
+        return spot in self.gone or any(spot.is_within(tree) for tree in tuple(self.trees))
 
     def size(self) -> int:
         """Return how many bytes were written, or are in files that were written to."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextvars
 import multiprocessing
 import os
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flask import after_this_request
 
 from flask_s3handoff.dirstore import DirStore
-from tests.folders.shelf import Shelf, wait_for_key, write
+from flask_s3handoff.errors import Unavailable
+from flask_s3handoff.ledger import Note, name_of
+from tests.folders.shelf import Shelf, read, steps, wait_for_key, write
 
 A = "files/a.txt"
 
@@ -42,6 +47,27 @@ class TestWhoseWork:
             go_on.set()
             threads[0].join()
             wait_for_key(shelf, A)
+
+    def test_such_a_thread_reads_what_is_newest(self) -> None:
+        """What its request was told counts for that request."""
+        go_on, threads, found = threading.Event(), [], []
+
+        def start(folder: str) -> None:
+            def later() -> None:
+                go_on.wait(20)
+                found.append(read(at(folder)))
+
+            read(at(folder))
+            threads.append(threading.Thread(target=contextvars.copy_context().run, args=[later]))
+            threads[0].start()
+
+        with Shelf(2) as shelf:
+            shelf.do(0, write("a.txt", b"old"))
+            shelf.do(0, start)
+            shelf.do(1, write("a.txt", b"new"))
+            go_on.set()
+            threads[0].join()
+            assert found == [b"new"]
 
     def test_a_process_that_is_forked_in_a_request(self, tmp_path: Path) -> None:
         """Its writes are not its parent's request's, which never ends there."""
@@ -84,3 +110,76 @@ class TestWhoseWork:
         with Shelf(2) as shelf:
             shelf.do(0, doing)
             assert shelf.store.keys() == [A]
+
+
+class TestRemovedMeanwhile:
+    """What is being removed is not brought back by whoever looks at it."""
+
+    @pytest.mark.parametrize("name", ["d/a.txt", "d/b.txt", "d"])
+    @pytest.mark.parametrize("removes", [os.remove, shutil.rmtree])
+    def test_another_request_looks_at_it(self, removes: Callable[[str], object], name: str) -> None:
+        """Between the removal and the answer."""
+        with Shelf(2) as shelf:
+
+            @shelf.apps[0].post("/remove")
+            def remove() -> str:
+                removes(at(shelf.folder(0), "d" if removes is shutil.rmtree else "d/a.txt"))
+                return str(shelf.has(0, name))
+
+            shelf.do(0, steps(lambda f: os.mkdir(at(f, "d")), write("d/a.txt", b"a")))
+            shelf.do(1, steps(lambda f: os.mkdir(at(f, "d")), write("d/b.txt", b"b")))
+            stays = removes is os.remove and name != "d/a.txt"
+            assert shelf.apps[0].test_client().post("/remove").text == str(stays)
+            assert shelf.store.keys() == (["files/d/b.txt"] if removes is os.remove else [])
+            assert shelf.has(0, name) == stays
+
+    def test_another_process_looks_at_it(self) -> None:
+        """A process of the same server knows it by the note."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("a.txt", b"a"))
+            (folder,) = shelf.handoff(0).folders.folders
+            shelf.store.fail_with(Unavailable(), verbs=["delete"])
+            shelf.do(0, lambda f: os.remove(at(f)), status=503)
+            assert folder._ledger.read(A).is_claimed
+            folder._ledger.write(A, Note(writer=name_of(os.getppid())))
+            shelf.handoff(0).folders.errands.pending.take()
+            assert not shelf.has(0, "a.txt")
+
+    def test_a_process_that_has_the_number_of_a_dead_one(self) -> None:
+        """After a restart of the container, numbers come again: nobody waits for the dead."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("a.txt", b"old"))
+            (folder,) = shelf.handoff(0).folders.folders
+            told = {**vars(folder._ledger.read(A)), "writer": str(os.getppid())}
+            folder._ledger.write(A, Note(**told))
+            shelf.do(1, write("a.txt", b"new"))
+            assert shelf.read(0, "a.txt") == b"new"
+
+    def test_a_name_that_was_used_for_a_moment(self) -> None:
+        """A file that came and went here is found when another server writes it."""
+        with Shelf(2) as shelf:
+            shelf.do(
+                0,
+                steps(
+                    lambda f: os.path.exists(at(f)),
+                    write("a.txt", b"x"),
+                    lambda f: os.remove(at(f)),
+                ),
+            )
+            shelf.do(1, write("a.txt", b"a"))
+            assert shelf.read(0, "a.txt") == b"a"
+
+    @pytest.mark.parametrize("removes", [os.remove, shutil.rmtree])
+    def test_a_thread_removes_it(self, removes: Callable[[str], object]) -> None:
+        """Outside of any request: it is deleted without anybody's asking."""
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(lambda f: os.mkdir(at(f, "d")), write("d/a.txt", b"a")))
+            n = [os.remove, shutil.rmtree].index(removes)  # the other server has none of its files
+            os.makedirs(at(shelf.folder(n), "d"), exist_ok=True)
+            removes(at(shelf.folder(n), "d" if n else "d/a.txt"))
+            pause = threading.Event()
+            for _ in range(400):
+                if not shelf.store.keys():
+                    break
+                pause.wait(0.05)
+            assert shelf.store.keys() == []
