@@ -154,7 +154,7 @@ class Folders:
         source, target = self.spot(touch.path), self.spot(touch.target)
         if source is not None and os.path.isdir(touch.path):
             self._bring_tree(source)
-            self._work().trees.add(source)
+            self._remove_tree(source)
         elif source is not None:
             self._bring(source)
         if target is not None:
@@ -184,9 +184,20 @@ class Folders:
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            work = self._work()
-            work.trees.add(spot)
-            self._see_to(work)
+            self._remove_all(spot)
+
+    def _remove_all(self, tree: Spot) -> None:
+        work = self._work()
+        work.trees.add(tree)
+        self._see_to(work)
+
+    def _remove_tree(self, tree: Spot) -> None:
+        """Note that a folder has another name now; what was not brought from the store stays."""
+        if tree.folder.place.read_through:
+            self._remove_all(tree)
+            return
+        for relpath in tree.folder.beneath.files(tree.relpath):
+            self._remove(Spot(tree.folder, relpath))
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,

@@ -183,3 +183,12 @@ class TestRemovedMeanwhile:
                     break
                 pause.wait(0.05)
             assert shelf.store.keys() == []
+
+    def test_a_folder_of_which_nothing_is_read_is_named_anew(self) -> None:
+        """Without `read_through`: what was not brought keeps its name, and is not deleted."""
+        with Shelf(2, read_through=False) as shelf:
+            shelf.do(0, steps(lambda f: os.mkdir(at(f, "d")), write("d/a.txt", b"a")))
+            shelf.do(1, steps(lambda f: os.mkdir(at(f, "d")), write("d/b.txt", b"b")))
+            shelf.do(1, lambda f: os.rename(at(f, "d"), at(f, "e")))
+            data = {shelf.store.bytes_of(key) for key in set(shelf.store.keys())}
+            assert data == {b"a", b"b"}
