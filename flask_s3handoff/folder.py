@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 
 from .audit import unwatched
@@ -34,6 +35,10 @@ MAX_PUT_BYTES = 4 << 30  # S3 takes 5 GiB in one request
 LARGE_PART_BYTES = 64 << 20
 _CHUNK_BYTES = 256 * 1024
 _ATTEMPTS = 3
+
+
+class _Overtaken(Exception):
+    """What was asked for is not wanted any more."""
 
 
 class Folder:
@@ -106,7 +111,7 @@ class Folder:
         except Unchanged:
             return True
         except Missing:
-            if is_as_noted and note.etag:
+            if is_as_noted and note.etag and self._ledger.read(key) == note:
                 self._drop(relpath, "it was deleted on another server")
             return False
         with opened:
@@ -130,18 +135,28 @@ class Folder:
             if note.etag and note.etag == entry.etag:
                 return  # changed here, by somebody whom we did not see, and nowhere else
             if entry.sha256 == self.beneath.sha256(relpath):
-                self._ledger.write(key, Note(Identity.of(here), entry.etag, entry.sha256 or ""))
+                if self._ledger.read(key) == note:
+                    self._ledger.write(key, Note(Identity.of(here), entry.etag, entry.sha256 or ""))
                 return
         digest = hashlib.sha256()
-        placed = self.beneath.place(
-            relpath,
-            _verified(opened, digest, until + entry.size / SLOWEST_BYTES_PER_SECOND),
-            modified_at=entry.last_modified.timestamp(),
-            replaces=here is not None,
-        )
+        chunks = _verified(opened, digest, until + entry.size / SLOWEST_BYTES_PER_SECOND)
+        placed = None
+        with suppress(_Overtaken):
+            placed = self.beneath.place(
+                relpath,
+                self._unless_overtaken(chunks, key, note),
+                modified_at=entry.last_modified.timestamp(),
+                replaces=here is not None,
+            )
         if placed is not None:
             self._ledger.write(key, Note(Identity.of(placed), entry.etag, digest.hexdigest()))
             log.info("rehydrated %s (%d bytes)", key, entry.size)
+
+    def _unless_overtaken(self, chunks: Iterator[bytes], key: str, note: Note) -> Iterator[bytes]:
+        """Yield them, and raise at their end if somebody wrote or removed the file meanwhile."""
+        yield from chunks
+        if self._ledger.read(key) != note:
+            raise _Overtaken
 
     def _drop(self, relpath: str, why: str) -> None:
         log.info("removed the local copy of %s: %s", self.key_of(relpath), why)

@@ -17,7 +17,9 @@ from flask import after_this_request
 from flask_s3handoff.dirstore import DirStore
 from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.ledger import Note, name_of
-from tests.folders.shelf import Shelf, read, steps, wait_for_key, write
+from flask_s3handoff.store import OpenedFile
+from flask_s3handoff.testing import MemoryStore
+from tests.folders.shelf import Shelf, put_unseen, read, read_unseen, steps, wait_for_key, write
 
 A = "files/a.txt"
 
@@ -192,3 +194,40 @@ class TestRemovedMeanwhile:
             shelf.do(1, lambda f: os.rename(at(f, "d"), at(f, "e")))
             data = {shelf.store.bytes_of(key) for key in set(shelf.store.keys())}
             assert data == {b"a", b"b"}
+
+
+class Meanwhile(MemoryStore):
+    """A store that lets something happen while it is asked for a file."""
+
+    happens: Callable[[], object] | None = None
+
+    def open(self, key: str, *, unless: str = "") -> OpenedFile:
+        happens, self.happens = self.happens, None
+        if happens:
+            happens()
+        return super().open(key, unless=unless)
+
+
+class TestWrittenMeanwhile:
+    """A process begins to write while another one asks the store about the file."""
+
+    @pytest.mark.parametrize("elsewhere", ["written", "deleted"])
+    def test_it_is_not_replaced(self, elsewhere: str) -> None:
+        """Neither by what the store has, nor by its having nothing."""
+        with Shelf(2, store=Meanwhile()) as shelf:
+            assert isinstance(shelf.store, Meanwhile)
+            shelf.do(0, write("a.txt", b"first"))
+            if elsewhere == "written":
+                shelf.do(1, write("a.txt", b"second"))
+            else:
+                shelf.do(1, lambda f: os.remove(at(f)))
+            (folder,) = shelf.handoff(0).folders.folders
+
+            def begin() -> None:
+                told = {**vars(folder._ledger.read(A)), "writer": name_of(os.getppid())}
+                folder._ledger.write(A, Note(**told))
+                put_unseen(at(shelf.folder(0)), b"half")
+
+            shelf.store.happens = begin
+            assert shelf.read(0, "a.txt") == b"half"
+            assert read_unseen(at(shelf.folder(0))) == b"half"
