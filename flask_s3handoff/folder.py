@@ -6,6 +6,7 @@ wins, unless a process of this server is writing the file. Nothing here knows ab
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import mimetypes
@@ -13,13 +14,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from .audit import unwatched
 from .beneath import PART_PREFIX, Beneath
 from .config import Place
-from .disk import Identity
+from .disk import Identity, refused
 from .errors import AlreadyExists, Corrupt, InvalidKey, Missing, Unavailable
 from .flight import Turns
 from .ledger import Ledger, Note, name_of
@@ -35,6 +36,7 @@ MAX_PUT_BYTES = 4 << 30  # S3 takes 5 GiB in one request
 LARGE_PART_BYTES = 64 << 20
 _CHUNK_BYTES = 256 * 1024
 _ATTEMPTS = 3
+_OF_THE_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class _Overtaken(Exception):
@@ -141,7 +143,7 @@ class Folder:
         digest = hashlib.sha256()
         chunks = _verified(opened, digest, until + entry.size / SLOWEST_BYTES_PER_SECOND)
         placed = None
-        with suppress(_Overtaken):
+        with suppress(_Overtaken), _disk():
             placed = self.beneath.place(
                 relpath,
                 self._unless_overtaken(chunks, key, note),
@@ -284,6 +286,17 @@ class Folder:
         for entry in self.entries(relpath):
             if found := self.relpath_of(f"{self.root}/{entry.key[len(self.place.prefix) :]}"):
                 yield found
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Say ``Unavailable`` for what the disk refuses (F15): `exists` takes an OSError for a no."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_THE_NAME:
+            raise
+        raise refused(error) from error
 
 
 def _close_result(future: Future[Opened]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import errno
 import multiprocessing
 import os
 import shutil
@@ -231,3 +232,18 @@ class TestWrittenMeanwhile:
             shelf.store.happens = begin
             assert shelf.read(0, "a.txt") == b"half"
             assert read_unseen(at(shelf.folder(0))) == b"half"
+
+
+class TestFullDisk:
+    """What the disk refuses is no answer to `exists`."""
+
+    def test_exists_does_not_say_no(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """F15: the app would take the name for free."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with Shelf(2) as shelf:
+            shelf.do(0, write("a.txt", b"a"))
+            monkeypatch.setattr("flask_s3handoff.beneath.os.utime", refuse)
+            shelf.do(1, lambda f: os.path.exists(at(f)), status=503)
