@@ -248,6 +248,15 @@ class Folder:
             log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))
         self.end_write(relpath)
 
+    def difference(self, relpath: str) -> str:
+        """Tell whether a file was ``written`` or ``removed`` since it was noted, if not claimed."""
+        note, here = self._ledger.read(self.key_of(relpath)), self.beneath.stat(relpath)
+        if note.is_claimed or (here is not None and note.identity == Identity.of(here)):
+            return ""
+        if here is not None:
+            return "written"
+        return "removed" if note.etag else ""
+
     def noted_sha256(self, relpath: str) -> str:
         """Return the digest of what the store was last known to have, or nothing."""
         return self._ledger.read(self.key_of(relpath)).sha256

@@ -143,12 +143,13 @@ class Folders:
         self._make_folder(Spot(spot.folder, os.path.dirname(spot.relpath)))
         scope, work = self._scope(), self._work()
         if spot in work.writes:
+            self._see_to(work, spot)
             return
         is_free = spot.folder.place.immutable or scope.asked.get(spot) is False
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        self._see_to(work)
+        self._see_to(work, spot)
 
     def _on_rename(self, touch: Touch) -> None:
         source, target = self.spot(touch.path), self.spot(touch.target)
@@ -180,7 +181,7 @@ class Folders:
             spot.folder.begin_write(spot.relpath)
         else:  # nobody ever had it
             spot.folder.end_write(spot.relpath)
-        self._see_to(work)
+        self._see_to(work, spot)
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
@@ -189,7 +190,7 @@ class Folders:
     def _remove_all(self, tree: Spot) -> None:
         work = self._work()
         work.trees.add(tree)
-        self._see_to(work)
+        self._see_to(work, tree)
 
     def _remove_tree(self, tree: Spot) -> None:
         """Note that a folder has another name now; what was not brought from the store stays."""
@@ -255,12 +256,14 @@ class Folders:
         request = self._request()
         return self.errands.pending if request is None else request
 
-    def _see_to(self, work: Work) -> None:
+    def _see_to(self, work: Work, spot: Spot) -> None:
         """Have done what no request settles: nobody's, and of one that has ended meanwhile."""
         if work is self.errands.pending:
             self.errands.soon()
         elif work not in self._active:
             self.errands.later(work.take())
+        if all(scope is not work for _, scope in _scopes.get()):  # a thread's
+            self.errands.look_again(spot)
 
     def _works(self) -> tuple[Work, ...]:
         return (self.errands.pending, *self._under_way())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flask import after_this_request
 
+from flask_s3handoff.audit import Touch, unwatched
 from flask_s3handoff.dirstore import DirStore
 from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.ledger import Note, name_of
@@ -180,12 +181,7 @@ class TestRemovedMeanwhile:
             n = [os.remove, shutil.rmtree].index(removes)  # the other server has none of its files
             os.makedirs(at(shelf.folder(n), "d"), exist_ok=True)
             removes(at(shelf.folder(n), "d" if n else "d/a.txt"))
-            pause = threading.Event()
-            for _ in range(400):
-                if not shelf.store.keys():
-                    break
-                pause.wait(0.05)
-            assert shelf.store.keys() == []
+            wait_until(lambda: not shelf.store.keys())
 
     def test_a_folder_of_which_nothing_is_read_is_named_anew(self) -> None:
         """Without `read_through`: what was not brought keeps its name, and is not deleted."""
@@ -232,6 +228,39 @@ class TestWrittenMeanwhile:
             shelf.store.happens = begin
             assert shelf.read(0, "a.txt") == b"half"
             assert read_unseen(at(shelf.folder(0))) == b"half"
+
+
+class TestTakenTooEarly:
+    """The hook is told before a thread does it; a request leaves in between."""
+
+    def test_what_is_written_then(self) -> None:
+        """The note is taken, and nothing is there yet: it is looked at again."""
+        with Shelf(2) as shelf:
+            shelf.handoff(0).folders.touched(Touch("write", at(shelf.folder(0))))
+            shelf.do(0, write("b.txt", b"b"))
+            put_unseen(at(shelf.folder(0)), b"a")
+            wait_for_key(shelf, A)
+            assert shelf.store.bytes_of(A) == b"a"
+
+    def test_what_is_removed_then(self) -> None:
+        """The file is still here when its removal is carried out."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("a.txt", b"a"))
+            shelf.handoff(0).folders.touched(Touch("remove", at(shelf.folder(0))))
+            shelf.do(0, write("b.txt", b"b"))
+            with unwatched():
+                os.remove(at(shelf.folder(0)))
+            wait_until(lambda: shelf.store.keys() == ["files/b.txt"])
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    pause = threading.Event()
+    for _ in range(400):
+        if is_so():
+            return
+        pause.wait(0.05)
+    raise AssertionError("in vain")
 
 
 class TestFullDisk:
