@@ -285,6 +285,9 @@ class Folders:
         return scope.asked.get(spot, True) or spot in scope.seen
 
     def _ask(self, scope: Scope, spot: Spot) -> None:
+        if spot.folder.beneath.is_folder(spot.relpath):  # no file can take its place
+            scope.asked[spot] = True
+            return
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:
                 scope.asked[spot] = spot.folder.refresh(spot.relpath, until=until)

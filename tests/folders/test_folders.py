@@ -133,6 +133,14 @@ class TestReading:
             assert shelf.do(1, asks) == "True"
             assert len(shelf.asked("list")) == 1
 
+    def test_a_folder_that_is_here_costs_nothing(self) -> None:
+        """Apps call `makedirs` before each `save`."""
+        with Shelf(2) as shelf:
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            shelf.asked()
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            assert shelf.asked() == []
+
     def test_a_folder_that_is_nowhere(self) -> None:
         """It is not made up."""
 
