@@ -189,8 +189,8 @@ class Folder:
             try:
                 if self._put(relpath, if_absent):
                     return
-            except FileNotFoundError:
-                self._pass_over(relpath)
+            except (FileNotFoundError, PermissionError) as error:
+                self._pass_over(relpath, error)
                 return
             except AlreadyExists:
                 if yields:
@@ -242,9 +242,15 @@ class Folder:
             raise
         return self._store().stat(key).etag
 
-    def _pass_over(self, relpath: str) -> None:
-        """Leave alone what is gone again, what is no file, and what lies behind a link (T22)."""
-        if os.path.islink(self.path_of(relpath)):
+    def _pass_over(self, relpath: str, error: OSError) -> None:
+        """Leave alone what is gone again, what is no file, and what lies behind a link (T22).
+
+        What we may not read the app may not either; tried again and again, it would hold up the
+        rest.
+        """
+        if isinstance(error, PermissionError):
+            log.warning("%s cannot be read: it is not mirrored", self.path_of(relpath))
+        elif os.path.islink(self.path_of(relpath)):
             log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))
         self.end_write(relpath)
 

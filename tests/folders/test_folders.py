@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -436,6 +437,38 @@ class TestInside:
             shelf.do(0, write("link/a.txt", b"a"))
             assert (tmp_path / "a.txt").read_bytes() == b"a"
             assert shelf.store.keys() == []
+
+    def test_what_is_no_file_is_left_alone(self) -> None:
+        """A socket and a fifo that are named anew hold up nobody."""
+
+        def doing(folder: str) -> None:
+            os.mkfifo(at(folder, "fifo"))
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(at(folder, "socket"))
+            for name in ("fifo", "socket"):
+                os.rename(at(folder, name), at(folder, name + ".new"))
+            write("a.txt", b"a")(folder)
+
+        with Shelf(2) as shelf:
+            shelf.do(0, doing)
+            assert shelf.store.keys() == [A]
+
+    def test_what_nobody_may_read_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The log says so; what else was written is mirrored."""
+        open_as_ever = os.open
+
+        def refuse(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if path == "b.txt" and not flags & os.O_WRONLY:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return open_as_ever(path, flags, *rest, **options)
+
+        monkeypatch.setattr("flask_s3handoff.beneath.os.open", refuse)
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(write("b.txt", b"b"), write("a.txt", b"a")))
+            assert shelf.store.keys() == [A]
+            assert "cannot be read" in caplog.text
 
     def test_the_folder_itself_may_be_a_link(self, tmp_path: Path) -> None:
         """That is the operator's choice."""
