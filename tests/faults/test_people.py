@@ -315,6 +315,7 @@ def test_f48_a_form_that_comes_back_from_another_site(
     browser = Browser(fleet, origin)
     page = good(browser.post("/show", [("avatar", LEO)]))
     (name,) = browser.cookies
+    assert "SameSite=Lax" in page.headers["Set-Cookie"]
     assert name.startswith("__Host-s3handoff-" if origin.startswith("https") else "s3handoff-")
     abroad = Browser(fleet, origin)
     returned = abroad.post("/show", [("_s3handoff", page.form().token), ("title", "my title")])
