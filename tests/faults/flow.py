@@ -42,9 +42,9 @@ def say_what_is_wrong(error: HandoffError) -> Any:
 
 def fleet_over(s3: StrictS3, *, deadline: float = 10.0, **store: Any) -> Fleet:
     """Return three copies of the app over one strict S3."""
-    return fleet_of(
-        journey, store=store_of(s3, deadline_seconds=deadline, **store), deadline=deadline
-    )
+    made = store_of(s3, deadline_seconds=deadline, **store)
+    assert made._buckets[-1].client  # made now: it takes longer than some deadlines here
+    return fleet_of(journey, store=made, deadline=deadline)
 
 
 def add(browser: Browser, upload: Upload = LEO) -> Page:
