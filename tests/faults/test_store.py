@@ -17,6 +17,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from werkzeug.test import create_environ, run_wsgi_app
 
+from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.store import AWS, SEAWEEDFS
 from tests.browser_like import MULTIPART, Browser, Page, Upload, encode
 from tests.carry.test_carry import ADA, LEO, line_of
@@ -216,6 +217,23 @@ def test_f4_a_store_that_hangs_holds_nobody(s3: StrictS3, what: str) -> None:
         s3.heal()
         assert s3.unfinished() == []
         good(browser.submit(page, "/save" if kind == "COPY" else 0, **values))
+
+
+@pytest.mark.parametrize("verb", ["list", "delete", "put"])
+def test_f4_a_permanent_file_is_not_waited_for_either(s3: StrictS3, verb: str) -> None:
+    """An answer that drips keeps every timeout of a socket away, but not ours (rule 10)."""
+    with fleet_over(s3, deadline=1.0) as fleet:
+        handoff = handoffs_of(fleet)[0]
+        asks: dict[str, Callable[[], object]] = {
+            "list": lambda: list(handoff.list("users/")),
+            "delete": lambda: handoff.delete("users/leo.png"),
+            "put": lambda: handoff.put(b"leo", "users/leo.png"),
+        }
+        s3.fail("any", Answer(body=b" " * 1000, drip=True), times=None)
+        with in_time(1.0), pytest.raises(Unavailable):
+            asks[verb]()
+        s3.stopped.set()
+        settled(fleet)
 
 
 def test_f4_a_wire_that_swallows_everything(s3: StrictS3, wire: FaultProxy) -> None:
