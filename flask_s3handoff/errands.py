@@ -37,12 +37,13 @@ class Errands:
         self._seconds = seconds
         self._own = _Own(os.getpid())
 
-    def carry_out(self, work: Work, until: float) -> None:
-        """Store what was written, then delete what was removed; what fails is done later.
+    def carry_out(self, work: Work, until: float) -> set[Spot]:
+        """Store what was written, then delete what was removed, and return what was stored.
 
-        Raises what failed: ``Unavailable``, or ``AlreadyExists``, of which nothing is left to do.
+        What fails is done later, and raised; of ``AlreadyExists`` nothing is left to do.
         """
-        failure = self._all_done([_put(*write) for write in _expanded(work.writes)], until)
+        writes = dict(_expanded(work.writes))
+        failure = self._all_done([_put(*write) for write in writes.items()], until)
         if failure is None or isinstance(failure, AlreadyExists):
             removals = [_remove(work)] if work.gone or work.trees else []
             failure = self._all_done(removals, until) or failure
@@ -50,6 +51,7 @@ class Errands:
             if not isinstance(failure, AlreadyExists):
                 self.later(work)
             raise failure
+        return set(writes)
 
     def _all_done(self, jobs: Iterable[Job], until: float) -> HandoffError | None:
         """Have all of it done, and return what failed worst."""

@@ -221,6 +221,10 @@ class Folder:
         if note.writer:
             self._ledger.write(key, replace(note, writer=0))
 
+    def noted_sha256(self, relpath: str) -> str:
+        """Return the digest of what the store was last known to have, or nothing."""
+        return self._ledger.read(self.key_of(relpath)).sha256
+
     def delete(self, relpath: str) -> None:
         """Delete in the store what was deleted here, unless it is here again."""
         if self.beneath.stat(relpath) is None:

@@ -54,7 +54,7 @@ class Folders:
         self._active: set[Scope] = set()
         self.errands = Errands(self.submit, seconds=self.seconds)
         self._moment = (0.0, Scope(self.seconds))
-        watch(self, stats=any(folder.place.read_through for folder in self.folders))
+        watch(self, stats=True)
 
     # A request
 
@@ -86,10 +86,20 @@ class Folders:
                 self._try(scope, self.errands.pending, may_fail=False)
             self._try(scope, scope, may_fail=may_fail)
 
+    def kept(self, scope: Scope) -> dict[str, str]:
+        """Return what tokens have to name: keys and sha256 of what a request stored for others.
+
+        Where the store is asked for every name that is read, nothing has to be named.
+        """
+        spots = [spot for spot in scope.stored if not spot.folder.place.read_through]
+        noted = {s.folder.key_of(s.relpath): s.folder.noted_sha256(s.relpath) for s in spots}
+        return {key: sha256 for key, sha256 in noted.items() if sha256}
+
     def _try(self, scope: Scope, work: Work, *, may_fail: bool) -> None:
         try:
             with scope.patience.spend(work.size()) as until:
-                self.errands.carry_out(work.take_finished(), until)
+                taken = work.take_finished()
+                scope.stored |= self.errands.carry_out(taken, until)
         except HandoffError as error:
             if may_fail:
                 raise
@@ -108,8 +118,7 @@ class Folders:
                 raise Unreadable(error.description, path=touch.path) from error
 
     def _on_read(self, touch: Touch) -> None:
-        spot = self.spot(touch.path)
-        if spot is not None and spot.folder.place.read_through:
+        if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
 
     def _on_write(self, touch: Touch) -> None:
@@ -215,6 +224,8 @@ class Folders:
     def _bring(self, spot: Spot) -> None:
         scope = self._scope()
         if spot in scope.asked or self._is_written_here(spot):
+            return
+        if not spot.folder.place.read_through and not scope.names(spot):
             return
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request, Response
@@ -29,11 +30,13 @@ from .current import (
     current_handoff,
     current_state,
     is_exempt,
+    parsed_exchange,
 )
 from .errors import HandoffError
 from .folders import Folders
 from .leaving import leave, may_carry, with_timing
 from .links import serve_link
+from .tokens import Kept
 from .visit import LINK_ROUTE
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
 def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         scope = environ[SCOPE_KEY] = folders.enter()
+        scope.learn = _kept_by_tokens
         try:
             body = wsgi_app(environ, start_response)
         except BaseException:
@@ -100,14 +104,30 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def process_response(*arguments: Any) -> Response:
         *context, response = arguments
+        scope = request.environ[SCOPE_KEY]
         try:
-            folders.settle(request.environ[SCOPE_KEY], may_fail=response.status_code < 500)
+            folders.settle(scope, may_fail=response.status_code < 500)
+            for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
+                current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()
             response = app.make_response(handle(*context, error))
         return cast(Response, original(*context, response))
 
     return process_response
+
+
+def _kept_by_tokens() -> Mapping[str, Kept]:
+    """Read the request's tokens when the app first touches a folder that asks for them."""
+    if not has_request_context() or not acts_here():
+        return {}
+    with suppress(HTTPException):  # the app hears of it when it reads the form itself
+        return parsed_exchange().carriage.kept if _may_bring_tokens() else {}
+    return {}
+
+
+def _may_bring_tokens() -> bool:
+    return QUERY_TOKEN_KEY in request.environ or request.mimetype in FORM_TYPES
 
 
 def _with_our_request(app: Flask) -> Callable[..., Any]:

@@ -59,8 +59,9 @@ def leave(exchange: Exchange, response: Response) -> Response:
     if response.status_code >= 500:
         exchange.drop_edits()
     files = exchange.carried_files()
-    left = _carry(exchange, response, files) if files else response
-    if files and not exchange.token_given and not _is_sent_again(method, response):
+    carries = bool(files or exchange.carriage.kept) and not exchange.forgets
+    left = _carry(exchange, response, files) if carries else response
+    if carries and not exchange.token_given and not _is_sent_again(method, response):
         _warn_once(exchange, response)
     private = exchange.token_given or exchange.by_redirect  # its URL has a token (T14, T15)
     if not private and not exchange.forgets:
@@ -228,7 +229,7 @@ def _additions(
         page, charset=charset[1] if charset else None, trusted_origins=origins
     ):
         chosen = _files_for(exchange, form, files)
-        if not chosen:
+        if chosen is None or not (chosen or exchange.carriage.kept):
             continue
         which = tuple(file.relpath for file in chosen)
         if which not in inputs:
@@ -240,13 +241,13 @@ def _additions(
 
 def _files_for(
     exchange: Exchange, form: Form, files: Sequence[HandoffFile]
-) -> Sequence[HandoffFile]:
-    """Choose what one form carries (DESIGN 3, "what is carried, and how far")."""
+) -> Sequence[HandoffFile] | None:
+    """Choose what one form carries (DESIGN 3, "what is carried, and how far"); None: not ours."""
     wanted = form.marked is not None or exchange.rooms.config.inject == "same-origin"
     if form.has_token or form.marked == "off" or not wanted:
-        return ()
+        return None
     if not _on_our_paths(exchange, form.action or ""):
-        return ()
+        return None
     if not exchange.by_redirect:
         return files
     starts_afresh = {file_input.name for file_input in form.file_inputs}

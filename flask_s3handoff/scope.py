@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from .disk import Identity
 from .folder import Folder
+from .tokens import Kept
 from .visit import Patience
 
 
@@ -83,7 +84,19 @@ class Scope(Work):
         """What was looked for in the store, and whether it was there: a moment's memory."""
         self.seen: dict[Spot, Identity] = {}
         """What is here by our doing, as it was then."""
+        self.stored: set[Spot] = set()
+        """What was mirrored for this request."""
         self.patience = Patience(seconds)
+        self.learn: Callable[[], Mapping[str, Kept]] = dict
+        """Asks which files the request's tokens name; its body may be read for that."""
+
+    def names(self, spot: Spot) -> bool:
+        """Tell whether a token of this request names a file."""
+        learn, self.learn = self.learn, dict  # what reads the body may touch a folder itself
+        try:
+            return spot.folder.key_of(spot.relpath) in learn()
+        finally:
+            self.learn = learn
 
     def is_used(self) -> bool:
         """Tell whether the request had anything to do with a folder."""

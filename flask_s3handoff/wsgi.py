@@ -27,6 +27,7 @@ from .links import serve_link
 from .paths import is_below
 from .refill import Refill, brings_form
 from .reply import Reply
+from .scope import Scope
 from .visit import LINK_ROUTE, Visit
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class HandoffMiddleware:
     ) -> Iterable[bytes]:
         """Mirror what the app writes in folders before its answer leaves (DESIGN 5)."""
         scope = folders.enter()
-        reply.settle = partial(folders.settle, scope)
+        scope.learn = lambda: reply.exchange.carriage.kept if reply.exchange else {}
+        reply.settle = partial(self._settle, folders, scope, environ[HANDLE_KEY])
         try:
             body = reply.leave(self._application(environ, reply.start))
         except BaseException:
@@ -140,6 +142,12 @@ class HandoffMiddleware:
             return ClosingIterator(body, partial(folders.leave, scope))
         folders.leave(scope)
         return body
+
+    def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle) -> None:
+        folders.settle(scope)
+        if scope.stored and is_below(handle.path, self._handoff.config.paths):
+            for key, sha256 in folders.kept(scope).items():
+                handle.begin().carriage.keep(key, sha256)
 
     def _serve_link(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -166,6 +174,7 @@ class RequestHandle(Handle):
         self._reply = reply
         self._principal = principal
         self._root = reply.environ.get("SCRIPT_NAME", "")
+        self.path = get_path_info(reply.environ) or "/"
 
     def replace(
         self, file: HandoffFile | str, source: bytes | IO[bytes] | str | os.PathLike[str]

@@ -251,7 +251,8 @@ class TestNames:
             assert names == ["photo.jpg", "photo1.jpg", "photo2.jpg"]
             assert [shelf.read(2 - n, name) for n, name in enumerate(names)] == [b"0", b"1", b"2"]
 
-    def test_the_loser_of_a_race_is_told(self) -> None:
+    @pytest.mark.parametrize("options", [{}, {"immutable": True}], ids=["mutable", "immutable"])
+    def test_the_loser_of_a_race_is_told(self, options: Any) -> None:
         """Both saw that the name was free; nobody is overwritten, and the loser's answer is 409."""
         both = threading.Barrier(2)
 
@@ -263,7 +264,7 @@ class TestNames:
 
             return doing
 
-        with Shelf(2) as one, Shelf(2, store=one.store) as other:
+        with Shelf(2, **options) as one, Shelf(2, store=one.store, **options) as other:
             statuses: dict[bytes, int] = {}
 
             def run(shelf: Shelf, data: bytes) -> None:
