@@ -84,7 +84,7 @@ def test_every_method_of_a_handle_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(public(HandoffFile) - FOR_THE_KEEPER - OF_A_FILE_STORAGE))
 def test_every_name_of_a_file_is_documented(name: str) -> None:
     """What a HandoffFile adds to a FileStorage."""
-    api = page("docs/reference/api.md").split("autoclass:: flask_s3handoff.HandoffFile")[1]
+    api = page("docs/reference/api.md").split("autoclass:: flask_s3handoff.HandoffFile(")[1]
     assert re.search(rf"\b{name}\b", api.split("```")[0])
 
 
