@@ -71,18 +71,17 @@ _is_ours: ContextVar[bool] = ContextVar("s3handoff_is_ours", default=False)
 def watch(watcher: Watcher, *, stats: bool = False) -> None:
     """Tell ``watcher``, until it is gone, what is done below its roots; ``stats``: and asked."""
     reference = weakref.ref(watcher, _forget_dead)
-    _renew(
-        *_watches,
-        *(
-            _Watch(root, spelling, reference)
-            for root in watcher.roots
-            for spelling in {root, os.path.realpath(root)}
-        ),
-    )
+    with unwatched():  # to look for links is to ask
+        spellings = [(root, name) for root in watcher.roots for name in _names_of(root)]
+    _renew(*_watches, *(_Watch(root, spelling, reference) for root, spelling in spellings))
     if stats:
         _wants_stats.add(watcher)
         _wrap_stats()
     _install_hook()
+
+
+def _names_of(root: str) -> set[str]:
+    return {root, os.path.realpath(root)}
 
 
 def unwatch(watcher: Watcher) -> None:
@@ -123,12 +122,17 @@ def _install_hook() -> None:
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if (judge := _JUDGES.get(event)) is None or not _roots:
         return
+    _judge(judge, *arguments)
+
+
+def _judge(judge: Callable[..., None], *arguments: Any) -> None:
     try:
         judge(*arguments)
     except (OSError, HandoffError):
         raise
     except Exception:  # whatever is wrong with us, the app's own call goes on
-        log.exception("What happens to %r could not be judged", arguments[:1])
+        with unwatched():  # the log writes to files, and reads our source for the traceback
+            log.exception("What happens to %r could not be judged", arguments[:1])
 
 
 # What each event means
@@ -139,8 +143,14 @@ def _on_open(path: Any, _mode: Any, flags: int) -> None:
         return
     if not flags & _WRITING:
         _tell("read", path)
-    else:
-        _tell("write", path, keeps=not flags & os.O_TRUNC, is_new=flags & os.O_EXCL == os.O_EXCL)
+    elif (name := _normal(path)) and not _is_folder(name):
+        _tell("write", name, keeps=not flags & os.O_TRUNC, is_new=bool(flags & os.O_EXCL))
+
+
+def _is_folder(name: str) -> bool:
+    """Tell whether a folder stands for a file in it that has no name yet, as in `tempfile`."""
+    with unwatched():
+        return os.path.isdir(name)
 
 
 def _on_rename(source: Any, target: Any, source_fd: int, target_fd: int) -> None:
@@ -211,9 +221,13 @@ def _names_by_watcher(name: str) -> dict[Watcher, str]:
 
 def _normal(path: Any) -> str | None:
     """Return the absolute name of what may lie below a root, else None; most end here."""
-    if type(path) is not str or not path.startswith("/") or "/." in path or "//" in path:
+    if type(path) is not str or path[:1] != "/" or path[-1:] == "/" or not _is_plain(path):
         path = _absolute(path)
     return path if path is not None and path.startswith(_roots) else None
+
+
+def _is_plain(path: str) -> bool:
+    return "/." not in path and "//" not in path and "\0" not in path
 
 
 def _absolute(path: Any) -> str | None:
@@ -221,9 +235,12 @@ def _absolute(path: Any) -> str | None:
     if isinstance(path, int):
         return None
     try:
-        return os.path.abspath(os.fsdecode(path))
+        name = os.path.abspath(os.fsdecode(path))
     except (TypeError, OSError, ValueError):  # a working folder that is gone; no path at all
         return None
+    if "\0" in name:  # what was called says so itself
+        return None
+    return name[1:] if name.startswith("//") else name  # POSIX lets two slashes mean more
 
 
 def _concerned(name: str) -> Iterator[tuple[Watcher, str]]:
@@ -254,7 +271,8 @@ def _wrap_stats() -> None:
 def _unwrap_stats() -> None:
     for name in _STATS:
         wrapper = getattr(os, name)
-        if original := getattr(wrapper, _MARK, None):
+        original = getattr(wrapper, _MARK, None)
+        if original and wrapper is _telling(original):  # else somebody has wrapped ours
             _put_in_place(name, wrapper, original)
 
 
@@ -270,15 +288,22 @@ def _put_in_place(name: str, old: Any, new: Any) -> None:
             functions.add(new)
 
 
+@functools.cache
 def _telling(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def asked(path: Any, *args: Any, **options: Any) -> Any:
-        if type(path) is not str or path.startswith(_roots) or path[:1] != "/" or "/." in path:
-            _on_stat(path, options)
+        if type(path) is not str or path.startswith(_roots) or not _is_elsewhere(path):
+            _judge(_on_stat, path, options)
         return original(path, *args, **options)
 
+    asked.__module__ = "os"  # `pickle` looks there whether it is still the same
     setattr(asked, _MARK, original)
     return asked
+
+
+def _is_elsewhere(path: str) -> bool:
+    """Tell of a path that begins like no root whether it can mean none of them."""
+    return path[:1] == "/" and _is_plain(path)
 
 
 def _on_stat(path: Any, options: dict[str, Any]) -> None:

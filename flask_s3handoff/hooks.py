@@ -34,7 +34,7 @@ from .current import (
 )
 from .errors import HandoffError
 from .folders import Folders
-from .leaving import leave, may_carry, with_timing
+from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
 from .tokens import Kept
 from .visit import LINK_ROUTE
@@ -238,9 +238,11 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        if app.debug and EXCHANGE_KEY in request.environ:
-            left = with_timing(current_exchange(), left, time.monotonic() - began)
-        return cast(Response, original(*context, left))
+        exchange = request.environ.get(EXCHANGE_KEY)
+        if app.debug and exchange is not None:
+            left = with_timing(exchange, left, time.monotonic() - began)
+        sent = original(*context, left)
+        return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response
 

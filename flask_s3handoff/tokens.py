@@ -112,6 +112,7 @@ class TokenSigner:
         self._keys = keys
         self._now = now
         self._signers: dict[str, Signer] = {}
+        self._known_keys: list[bytes] = []
 
     def mint(self, token: Token) -> str:
         """Return the text of a token; two mints of the same claims differ (BREACH, threat T16)."""
@@ -153,8 +154,14 @@ class TokenSigner:
             for key in self._key_list()
         )
 
+    def fingerprints(self) -> list[str]:
+        """Return the start of each key's digest of a constant, newest last, to compare servers."""
+        return [self._digest(key, "fingerprint", "")[:8] for key in self._key_list()]
+
     def _key_list(self) -> list[bytes]:
-        return [key.encode() if isinstance(key, str) else key for key in self._keys()]
+        if not self._known_keys:
+            self._known_keys = [k.encode() if isinstance(k, str) else k for k in self._keys()]
+        return self._known_keys
 
     @staticmethod
     def _digest(key: bytes, purpose: str, value: str) -> str:
@@ -189,9 +196,9 @@ class TokenSigner:
         return _json(_unb64(body))
 
 
-def random_id() -> str:
+def random_id(now: float) -> str:
     """Return a new binding id: its minute in eight hex digits, then 40 random bits."""
-    return f"{int(time.time()) // 60:08x}{secrets.token_hex(5)}"
+    return f"{int(now) // 60:08x}{secrets.token_hex(5)}"
 
 
 def minutes_of(binding_id: str) -> int:

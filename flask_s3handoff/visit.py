@@ -47,11 +47,12 @@ class Visit:
     method: str
     path: str
     script_root: str
-    origin: str
+    origin: Callable[[], str]
     secure: bool
     cookies: Mapping[str, str]
     endpoint: str
     principal: Callable[[], str | None]
+    eager: bool = False  # the app sees whole files: they are fetched before it runs
 
 
 @dataclass(frozen=True)

@@ -233,4 +233,5 @@ class RequestHandle(Handle):
             # no path: strangers choose those, and each is remembered when it was warned of
             endpoint=next((p for p in paths if is_below(request.path, (p,))), "the app"),
             principal=lambda: self._principal(self._reply.environ),
+            eager=True,
         )

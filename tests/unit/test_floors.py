@@ -17,11 +17,16 @@ from tests.tree import modules
 # its own line, and every room of a lower floor, but nothing of the other lines of its own floor.
 FLOORS: dict[str, list[list[str]]] = {
     "ground": [
-        ["errors", "paths", "judges", "config", "disk"],
+        ["errors", "paths", "judges", "config", "disk", "estate"],
     ],
     "first": [
         ["tokens", "binding"],
-        ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
+        ["policies"],
+        ["lifecycle"],
+        [
+            *("store", "ranges", "s3client", "s3bucket", "s3", "s3admin"),
+            *("records", "dirstore", "memory"),
+        ],
         ["draft", "spool", "root", "sweep", "flight", "workdir", "beneath", "ledger"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
@@ -29,23 +34,15 @@ FLOORS: dict[str, list[list[str]]] = {
     ],
     "second": [
         [
-            *(
-                "pool",
-                "upload",
-                "mirror",
-                "files",
-                "visit",
-                "folder",
-                "scope",
-                "errands",
-                "folders",
-            ),
-            *("carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "moving", "links", "reply", "refill"),
+            *("pool", "upload", "mirror", "files", "visit"),
+            *("folder", "scope", "errands", "folders", "moving"),
+            *("carriage", "exchange", "leaving", "arriving", "handle", "handoff", "links"),
+            *("reply", "refill"),
+            *("provision", "probe", "bucketcheck", "housekeeping", "doctor"),
         ],
     ],
     "faces": [
-        ["current", "hooks", "extension"],
+        ["current", "hooks", "extension", "report", "cli"],
         ["wsgi"],
         [
             "testing.bench",
@@ -63,7 +60,9 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "hooks", "extension"},
+    "flask": {"current", "hooks", "extension", "cli"},
+    "click": {"cli"},
+    "rich": {"report"},
     "blinker": {"current"},
     "markupsafe": {"handle"},
 }
