@@ -225,6 +225,7 @@ def test_no_log_line_is_documented_that_is_gone() -> None:
     """Nobody greps for what is never written."""
     rows = re.findall(r"^\| (\w+) \| `(.*?)` \| .+ \| .+ \|$", page("docs/logging.md"), re.M)
     assert set(rows) - {(line.level, line.text) for line in log_lines()} == set()
+    assert len(rows) == len(set(rows)), "a row stands there twice"
 
 
 def test_every_log_line_has_words() -> None:
