@@ -13,7 +13,7 @@ import pytest
 
 from tests import leaks, servers
 from tests.leaks import Watch
-from tests.servers import CountingProxy, LoadBalancer, S3Server, WebServer
+from tests.servers import Cache, CountingProxy, LoadBalancer, S3Server, WebServer
 
 # What may be skipped even in CI: a capability that the endpoint under test is known to lack.
 LACKING = "endpoint lacks"
@@ -152,6 +152,13 @@ def haproxy() -> Callable[..., AbstractContextManager[LoadBalancer]]:
     """Balance over servers: `with haproxy([a.port, b.port]) as balancer`."""
     need("haproxy")
     return servers.haproxy
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Callable[..., AbstractContextManager[Cache]]:
+    """Keep pages of a server: `with nginx(server.port, "proxy_cache pages;") as cache`."""
+    need("nginx")
+    return servers.nginx
 
 
 @pytest.fixture(scope="session")

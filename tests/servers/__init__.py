@@ -23,18 +23,22 @@ from tests.servers.s3 import (
 )
 from tests.servers.web import (
     ROOT,
+    Cache,
     LoadBalancer,
     WebServer,
     gunicorn,
     gunicorn_available,
     haproxy,
     haproxy_available,
+    nginx,
+    nginx_available,
     waitress,
     waitress_available,
 )
 
 __all__ = [
     "ROOT",
+    "Cache",
     "CountingProxy",
     "LoadBalancer",
     "Process",
@@ -51,6 +55,7 @@ __all__ = [
     "haproxy",
     "keys",
     "moto_server",
+    "nginx",
     "rgw",
     "scratch",
     "unfinished_uploads",
@@ -85,6 +90,7 @@ _WHY_NOT: dict[str, Callable[[], str | None]] = {
     "gunicorn": gunicorn_available,
     "haproxy": haproxy_available,
     "moto": moto_available,
+    "nginx": nginx_available,
     "rgw": rgw_available,
     "waitress": waitress_available,
     "weed": weed_available,

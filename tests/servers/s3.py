@@ -37,6 +37,13 @@ class S3Server:
     access_key: str
     secret_key: str
     region: str = "us-east-1"
+    guest_keys: tuple[str, str] | None = None
+
+    @property
+    def guest(self) -> S3Server:
+        """The same server as another user sees it, who owns nothing there."""
+        access_key, secret_key = self.guest_keys or ("", "")
+        return replace(self, access_key=access_key, secret_key=secret_key, guest_keys=None)
 
     @cached_property
     def client(self) -> Any:
