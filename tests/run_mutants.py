@@ -28,7 +28,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "flask_s3handoff"
-COPIED = (PACKAGE, "tests", "example_app", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+COPIED = (
+    *(PACKAGE, "tests", "example_app", "benchmarks", "docs"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md"),
+)
 WORKERS = (os.cpu_count() or 1) + 1  # some of them wait
 SECONDS = 20  # a mutant that hangs has been noticed
 ALL_PASSED, SOME_FAILED = 0, 1
