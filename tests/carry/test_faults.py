@@ -72,11 +72,11 @@ class Gate(MemoryStore):
         self.opened = threading.Event()
         self.asked = threading.Event()
 
-    def put(self, *arguments: Any, **options: Any) -> None:
+    def put(self, *arguments: Any, **options: Any) -> str:
         """Wait, then keep."""
         self.asked.set()
         assert self.opened.wait(30)
-        super().put(*arguments, **options)
+        return super().put(*arguments, **options)
 
 
 def test_rule_1_no_token_leaves_before_the_store_has_acknowledged() -> None:

@@ -47,10 +47,10 @@ class CountedStore(MemoryStore):
         super().__init__()
         self.requests: Counter[str] = Counter()
 
-    def put(self, *given: Any, **named: Any) -> None:
+    def put(self, *given: Any, **named: Any) -> str:
         """Count one."""
         self.requests["PUT"] += 1
-        super().put(*given, **named)
+        return super().put(*given, **named)
 
     def begin(self, *given: Any, **named: Any) -> Any:
         """Count the beginning and the end."""
