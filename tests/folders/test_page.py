@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import django.conf
-import django.core.wsgi  # noqa: F401 - it reads the settings while it is imported
+import django.core.wsgi
 import pytest
 from flask import Flask
 from PIL import Image
