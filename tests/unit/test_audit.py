@@ -215,6 +215,10 @@ def test_what_writes_is_told(act: Act, told: list[str], root: Path, ear: Ear) ->
 
 LOOKS: dict[str, tuple[Act, list[str]]] = {
     "open": (by_open("rb"), ["read old"]),
+    "a folder opened": (
+        lambda root: os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY)),
+        [],
+    ),
     "os.path.exists": (lambda root: os.path.exists(root / "no"), ["stat no"]),
     "os.path.isfile": (lambda root: os.path.isfile(root / "old"), ["stat old"]),
     "os.path.getsize": (lambda root: os.path.getsize(root / "old"), ["stat old"]),
@@ -238,6 +242,7 @@ def test_what_looks_is_told(act: Act, told: list[str], root: Path, ear: Ear) -> 
     act(root)
 
     assert ear.told("read", "stat") == told
+    assert all(touch.path == os.path.normpath(touch.path) for touch in ear.touches)
 
 
 def test_who_does_not_want_stats_hears_of_none(root: Path, ear: Ear) -> None:

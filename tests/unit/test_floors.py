@@ -26,15 +26,17 @@ FLOORS: dict[str, list[list[str]]] = {
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
         ["audit"],
+        ["facts", "findings", "proposal", "survey"],
     ],
     "second": [
         [
             *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
             *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
+            *("notes", "observe", "tap"),
         ],
     ],
     "faces": [
-        ["current", "hooks", "extension"],
+        ["current", "bystander", "hooks", "extension"],
         ["wsgi"],
         [
             "testing.bench",
@@ -51,7 +53,7 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "hooks", "extension"},
+    "flask": {"current", "bystander", "hooks", "extension"},
     "blinker": {"current"},
     "markupsafe": {"handle"},
 }
