@@ -152,7 +152,7 @@ def _route(survey: Survey, fact: Fact) -> Route:
 def _count(survey: Survey, fact: Fact) -> None:
     if fact.what == "upload":
         _route(survey, fact).uploads += 1
-    elif fact.what in ("page", "redirect"):
+    elif fact.more.get("forms") or fact.what == "redirect":
         _route(survey, fact).carries += 1
     elif fact.what == "write" and fact.file in survey.tainted:
         _route(survey, fact).kept += 1

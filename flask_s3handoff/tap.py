@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -79,7 +80,13 @@ class Tap:
         self._is_lost = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        found = getattr(self._inner, name)
+        return functools.partial(self._read_into, found) if name == "readinto" else found
+
+    def _read_into(self, read: Callable[[Any], int | None], target: Any) -> int | None:
+        count = read(target)
+        self._seen(bytes(memoryview(target)[: count or 0]))
+        return count
 
     def read(self, *size: int) -> bytes:
         """Read on."""

@@ -279,7 +279,7 @@ def test_where_an_answer_would_send_a_token_belongs_to_the_flow() -> None:
 
 def test_the_settings_are_python_that_the_config_takes() -> None:
     """Pasted as they are, odd names included."""
-    story = kept('/srv/My "Up"löads/1.png', "/mnt/b/1.png", "/opt/b/1.png", "/opt/b/1.png")
+    story = kept('/srv/My "Up"löads/1.png', "/mnt/b/1.png", "/var/b/1.png", "/var/b/1.png")
     block = ast.parse(settings_of(survey_of(story.facts)))
     settings = {
         ast.unparse(node.targets[0]): ast.literal_eval(node.value)
@@ -291,7 +291,7 @@ def test_the_settings_are_python_that_the_config_takes() -> None:
     assert {(folder.path, folder.immutable) for folder in config.folders} == {
         ('/srv/My "Up"löads', True),
         ("/mnt/b", True),
-        ("/opt/b", False),
+        ("/var/b", False),
     }
     assert config.paths == ("/add", "/show/")
 
