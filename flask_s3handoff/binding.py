@@ -34,6 +34,16 @@ def has_binding_cookie(names: Iterable[str]) -> bool:
     return any(name.startswith((PLAIN_STEM, SECURE_STEM)) for name in names)
 
 
+def binding_cookies(header: str) -> dict[str, str]:
+    """Return the binding cookies of a ``Cookie`` header, by the very bytes of their names.
+
+    werkzeug 3.0 strips every kind of space from a name: ``"\\xa0__Host-…"``, which a sibling domain
+    may set, would pass for a cookie of this host alone (T6). Of one name the first counts.
+    """
+    pairs = [pair.strip(" \t").partition("=") for pair in header.split(";")]
+    return {name: value for name, _, value in reversed(pairs) if has_binding_cookie([name])}
+
+
 class Binder:
     """Judge and make the bindings of one request."""
 
@@ -107,7 +117,7 @@ class Binder:
         return max(young, default=None)
 
     def _mint(self) -> str:
-        self._minted = random_id()
+        self._minted = random_id(self._now)
         self._cookies[self._minted] = secrets.token_urlsafe(16)
         return self._minted
 

@@ -185,6 +185,8 @@ class HandoffConfig:
 
 def _check_folders(config: HandoffConfig) -> None:
     """Refuse folders in which we would meet ourselves, or each other."""
+    if not config.paths and not config.folders:
+        raise ConfigError("S3HANDOFF_PATHS is empty, and no place is a folder: nothing is left.")
     paths = [place.path or "" for place in config.folders]
     if twice := next((path for path in paths if paths.count(path) > 1), None):
         raise ConfigError(f"S3HANDOFF_PLACES: {twice} is the 'path' of two places.")

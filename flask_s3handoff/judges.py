@@ -127,9 +127,7 @@ def list_of_text(setting: str, value: Any) -> tuple[str, ...]:
 
 def url_paths(setting: str, value: Any) -> tuple[str, ...]:
     paths = list_of_text(setting, value)
-    right = bool(paths) and all(
-        path.startswith("/") and not path.startswith("//") for path in paths
-    )
+    right = all(path.startswith("/") and not path.startswith("//") for path in paths)
     refuse_unless(right, setting, value, 'a list of URL paths such as ["/profile/"]')
     return paths
 

@@ -28,7 +28,7 @@ from .leaving import take_query_token
 from .notes import Known, Notes, is_ignored, learn, seen_at
 from .origins import clean_url, is_own_url
 from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
-from .tokens import TokenSigner
+from .tokens import Claim, Kept, TokenSigner
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -89,6 +89,7 @@ class Observer:
             learn(self._unattributed, path)
 
     def _tell(self, visitor: Visitor) -> None:
+        visitor.let_go()
         late, self._late = self._late, {}
         with unwatched():
             facts = self._facts_of_nobody()
@@ -115,7 +116,7 @@ class Visitor:
 
     def __init__(self, observer: Observer, environ: WSGIEnvironment) -> None:
         self.owner = weakref.ref(observer)  # the last request of a thread keeps no app alive
-        self._config, self._signer = observer.config, observer.signer
+        self._config = observer.config
         self._environ = environ
         self._path = get_path_info(environ) or "/"
         self._carries = False
@@ -125,6 +126,10 @@ class Visitor:
     @property
     def _is_on_our_paths(self) -> bool:
         return is_below(self._path, self._config.paths)
+
+    def let_go(self) -> None:
+        """Forget the request: a thread remembers its last visitor, and that must be all."""
+        self._environ = {}
 
     def upload(self, field: str, filename: str, size: int | None) -> None:
         """Note a file that would be mirrored."""
@@ -139,11 +144,14 @@ class Visitor:
             self.notes.say("token", source=source, **self._read(text))
 
     def _read(self, text: str) -> dict[str, Any]:
+        observer = self.owner()
+        if observer is None:
+            return {}
         try:
-            claims = self._signer.read(text).claims
+            claims = observer.signer.read(text).claims
         except (ConfigError, HandoffError) as error:
             return {"refused": getattr(error, "reason", "no key")}
-        return {"files": [{"field": c.field, "name": c.filename, "size": c.size} for c in claims]}
+        return {"files": [_in_short(claim) for claim in claims]}
 
     def leave(self, status: int, headers: Headers, page: Page) -> None:
         """Note an answer that would carry what the request brought."""
@@ -208,6 +216,12 @@ class Visitor:
         inside = path == root or path.startswith(root + "/")
         path = path[len(root) :] or "/"
         return path if inside and is_below(path, self._config.paths) else None
+
+
+def _in_short(claim: Claim | Kept) -> dict[str, Any]:
+    if isinstance(claim, Kept):
+        return {"key": claim.key}
+    return {"field": claim.field, "name": claim.filename, "size": claim.size}
 
 
 def current_visitor() -> Visitor | None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -439,13 +440,15 @@ def test_every_answer_is_the_apps_own_byte_for_byte(
 
 
 def test_no_store_is_made(tmp_path: Path) -> None:
-    """No bucket is needed, and none is asked for anything."""
+    """No bucket is asked for anything, also where folders are set up already."""
     store = MemoryStore()
-    app = app_with(tmp_path, store=store)
+    places = {"pictures/": {"path": str(tmp_path)}}
+    app = app_with(tmp_path, store=store, S3HANDOFF_PLACES=places)
     flow(app)
     upload(app.test_client(), "/flow/add")
 
     assert (store.calls, sorted(tmp_path.iterdir())) == ([], [])
+    assert app.extensions["s3handoff"].handoff.folders is None
 
 
 def test_the_extension_answers_as_if_switched_off(tmp_path: Path) -> None:
@@ -455,6 +458,18 @@ def test_the_extension_answers_as_if_switched_off(tmp_path: Path) -> None:
     answer(app, "/", lambda: f"{handoff.fields()}{handoff.files}{handoff.get('avatar')}")
 
     assert upload(app.test_client()).text == "[]None"
+
+
+def test_an_app_that_is_gone_is_not_kept_by_its_last_request(tmp_path: Path) -> None:
+    """A thread remembers whose request it was in, and no more of it."""
+    app = app_with(tmp_path)
+    flow(app)
+    upload(app.test_client(), "/flow/add", _s3handoff="x.y")
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+
+    assert gone() is None
 
 
 def test_switched_off_is_off(tmp_path: Path, facts: Callable[..., list[Fact]]) -> None:

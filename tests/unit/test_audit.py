@@ -69,6 +69,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "uploads"
 
 
+@pytest.fixture(autouse=True)
+def nobody_else_watches() -> None:
+    """Let apps of other tests be gone."""
+    gc.collect()
+
+
 @pytest.fixture
 def ear(root: Path) -> Iterator[Ear]:
     """Who hears all of it, until the test is over."""

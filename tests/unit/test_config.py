@@ -160,7 +160,7 @@ WEAK: list[Any] = [
 
 
 @pytest.mark.parametrize("key", WEAK)
-def test_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
+def test_t3_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
     """T3: itsdangerous itself accepts an empty key; the two long ones everybody has read."""
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         secret_keys({"SECRET_KEY": key} if key != [] else {"S3HANDOFF_SECRET_KEY": []})

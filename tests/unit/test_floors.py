@@ -17,12 +17,17 @@ from tests.tree import modules
 # its own line, and every room of a lower floor, but nothing of the other lines of its own floor.
 FLOORS: dict[str, list[list[str]]] = {
     "ground": [
-        ["errors", "paths", "judges", "config", "disk"],
+        ["errors", "paths", "judges", "config", "disk", "estate"],
     ],
     "first": [
         ["tokens", "binding"],
-        ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
-        ["draft", "spool", "root", "sweep", "flight", "workdir"],
+        ["policies"],
+        ["lifecycle"],
+        [
+            *("store", "ranges", "s3client", "s3bucket", "s3", "s3admin"),
+            *("records", "dirstore", "memory"),
+        ],
+        ["draft", "spool", "root", "sweep", "flight", "workdir", "beneath", "ledger"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
         ["audit"],
@@ -30,13 +35,16 @@ FLOORS: dict[str, list[list[str]]] = {
     ],
     "second": [
         [
-            *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
+            *("pool", "upload", "mirror", "files", "visit"),
+            *("folder", "scope", "errands", "folders", "moving"),
+            *("carriage", "exchange", "leaving", "arriving", "handle", "handoff", "links"),
+            *("reply", "refill"),
             *("notes", "observe", "tap"),
+            *("provision", "probe", "bucketcheck", "housekeeping", "doctor"),
         ],
     ],
     "faces": [
-        ["current", "bystander", "hooks", "extension"],
+        ["current", "bystander", "hooks", "extension", "report", "cli"],
         ["wsgi"],
         [
             "testing.bench",
@@ -44,6 +52,7 @@ FLOORS: dict[str, list[list[str]]] = {
             "testing.contract",
             "testing.disks",
             "testing.fleet",
+            "testing.tokens",
             "testing",
         ],
     ],
@@ -53,7 +62,9 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "bystander", "hooks", "extension"},
+    "flask": {"current", "bystander", "hooks", "extension", "cli"},
+    "click": {"cli"},
+    "rich": {"report"},
     "blinker": {"current"},
     "markupsafe": {"handle"},
 }
