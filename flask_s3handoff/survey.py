@@ -4,7 +4,7 @@
 
     python -m flask_s3handoff.survey web1.log web2.log
 
-``report_of`` takes lines of any log and returns the report; ``main`` opens files.
+``report_of`` and, for machines, ``summary_of`` take lines of any log; ``main`` opens files.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from .facts import facts_of
 from .findings import Route, Survey, Verdict, survey_of
-from .proposal import settings_of
+from .proposal import folders_of, paths_of, settings_of
 
 _NOTHING = """\
 These logs hold no line of observe mode. Set S3HANDOFF_OBSERVE = True, let your logging show the
@@ -36,6 +37,19 @@ def report_of(lines: Iterable[str]) -> str:
         return _NOTHING
     parts = [_answer(survey), _heard(survey), _where(survey)]
     return "\n\n".join([*parts, "Settings to begin with:\n\n" + settings_of(survey)])
+
+
+def summary_of(lines: Iterable[str]) -> dict[str, Any]:
+    """Return the same for machines."""
+    survey = survey_of(facts_of(lines))
+    return {
+        "reads": {verdict.name.lower(): survey.count(verdict) for verdict in Verdict},
+        "collisions": survey.collisions,
+        "servers": sorted(survey.servers),
+        "uploads": sum(what.uploads for what in survey.routes.values()),
+        "paths": paths_of(survey),
+        "folders": [vars(folder) for folder in folders_of(survey)],
+    }
 
 
 def _answer(survey: Survey) -> str:

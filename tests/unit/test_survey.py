@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from flask_s3handoff.config import HandoffConfig
 from flask_s3handoff.facts import Fact, fact_of, facts_of, line_of
 from flask_s3handoff.findings import Verdict, survey_of
 from flask_s3handoff.proposal import folders_of, paths_of, settings_of
-from flask_s3handoff.survey import main, report_of
+from flask_s3handoff.survey import main, report_of, summary_of
 
 LEO = "/srv/up/leo.png"
 UPLOAD = {"method": "POST", "path": "/add", "rule": "/add", "endpoint": "add"}
@@ -305,6 +306,22 @@ def test_what_is_not_proposed_is_said_with_its_reason() -> None:
     assert "# not /srv/session: most of it was written without an upload" in settings
     assert "# not /srv/archive: no later request read what was written there" in settings
     assert '"up/": {"path": "/srv/up", "immutable": True}' in settings
+
+
+def test_machines_are_told_the_same() -> None:
+    """In what JSON can hold."""
+    story = Story().upload("a", LEO).read("b", LEO, there=False).read("a", LEO, there=True)
+    summary = json.loads(json.dumps(summary_of(story.lines)))
+    (folder,) = summary.pop("folders")
+
+    assert summary == {
+        "reads": {"failed": 1, "lucky": 1, "shared": 0, "gone": 0, "unknown": 0},
+        "collisions": [],
+        "servers": ["a", "b"],
+        "uploads": 1,
+        "paths": ["/add", "/show/"],
+    }
+    assert (folder["path"], folder["files"], folder["read_later"]) == ("/srv/up", [LEO], 1)
 
 
 # --- the command ------------------------------------------------------------------------------------------
