@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
@@ -107,7 +106,7 @@ class Tap:
         if not self._is_lost:
             try:
                 self._take(data)
-            except (ValueError, LookupError, HTTPException):  # no form; the app will say so
+            except (ValueError, LookupError):  # no form; the app will say so
                 self._is_lost = True
         return data
 

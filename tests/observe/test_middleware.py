@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,15 @@ def test_a_token_in_a_plain_form_is_seen(facts: Callable[..., list[Fact]]) -> No
     assert [dict(fact.more) for fact in facts()] == [{"source": "form", "refused": "forged"}]
 
 
-@pytest.mark.parametrize("body", [b"no form at all", b"--x\r\nbroken", b"--x\r\n\r\n--x--"])
+BROKEN = [
+    b"no form at all",
+    b"--x\r\nbroken",
+    b"--x\r\n\r\n--x--",
+    b'--x\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n1\r\n--x--',
+]
+
+
+@pytest.mark.parametrize("body", BROKEN)
 def test_a_body_that_is_no_form_is_the_apps_matter(
     body: bytes, facts: Callable[..., list[Fact]]
 ) -> None:
@@ -155,6 +164,26 @@ def test_a_generator_that_has_not_begun_is_left_alone(facts: Callable[..., list[
     answer = observed(application).post("/", data=body, content_type=content_type)
 
     assert (answer.data, facts()) == (body, [])
+
+
+def test_a_request_that_is_over_is_forgotten() -> None:
+    """Whatever its environ holds is not kept until the thread's next one."""
+
+    class Session:
+        pass
+
+    held: list[weakref.ref[Session]] = []
+
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        environ["app.session"] = session = Session()
+        held.append(weakref.ref(session))
+        start_response("200 OK", [])
+        return []
+
+    observed(application).get("/")
+    gc.collect()
+
+    assert held[0]() is None
 
 
 def test_memory_does_not_grow_with_a_plain_form() -> None:

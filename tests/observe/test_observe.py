@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import logging
@@ -155,7 +156,13 @@ def look_twice(folder: Path) -> Any:
 
 
 def make_folder(folder: Path) -> Any:
-    os.makedirs(folder / "made", exist_ok=True)
+    if not (folder / "made").exists():
+        (folder / "made").mkdir()
+
+
+def write_in_vain(folder: Path) -> Any:
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "not made" / "leo.png").write_bytes(b"1")
 
 
 def fail(folder: Path) -> Any:
@@ -189,6 +196,7 @@ DEEDS: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "rmtree": (lambda folder: shutil.rmtree(folder / "deep"), ["remove deep/old.png"]),
     "look twice": (look_twice, ["read no.png no open"]),
     "look for a folder": (make_folder, []),
+    "write in vain": (write_in_vain, []),
     "fail": (fail, ["upload leo.png 1600", "write leo.png new"]),
     "log": (write_log, []),
     "template": (show_template, []),
@@ -251,6 +259,17 @@ def test_a_file_of_an_earlier_request_is_known(
         (read,) = facts()
 
         assert (read.what, read.more["there"], read.more["known"]) == ("read", True, True)
+
+
+def test_a_request_that_reads_its_own_file_is_no_news(
+    tmp_path: Path, facts: Callable[..., list[Fact]]
+) -> None:
+    """It will do so on every server."""
+    app = app_with(tmp_path)
+    answer(app, "/", lambda: keep(tmp_path) or (tmp_path / "leo.png").read_bytes())
+    upload(app.test_client())
+
+    assert [fact.what for fact in facts()] == ["upload", "write"]
 
 
 def test_a_file_beside_another_servers_uploads_is_news(
