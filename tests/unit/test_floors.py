@@ -44,7 +44,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ],
     ],
     "faces": [
-        ["current", "bystander", "hooks", "extension", "report", "cli"],
+        ["current", "bystander", "hooks", "extension", "report", "command", "clifiles", "cli"],
         ["wsgi"],
         [
             "testing.bench",
@@ -62,8 +62,8 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "bystander", "hooks", "extension", "cli"},
-    "click": {"cli"},
+    "flask": {"current", "bystander", "hooks", "extension", "command", "cli"},
+    "click": {"command", "clifiles", "cli"},
     "rich": {"report"},
     "blinker": {"current"},
     "markupsafe": {"handle"},
