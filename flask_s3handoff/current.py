@@ -67,7 +67,7 @@ def parsed_exchange() -> Exchange:
 def acts_here() -> bool:
     """Tell whether we act on this request: switched on, on our paths, not in an exempt view."""
     config = current_handoff().config
-    return config.enabled and is_below(request.path, config.paths) and not is_exempt()
+    return config.is_active and is_below(request.path, config.paths) and not is_exempt()
 
 
 def is_exempt() -> bool:

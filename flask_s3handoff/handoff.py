@@ -210,7 +210,7 @@ def _make_store(config: HandoffConfig) -> Store:
 
 def _make_folders(config: HandoffConfig, rooms: Rooms) -> Folders | None:
     """Watch the app's folders; without any, nothing is watched and nothing is wrapped."""
-    if not config.folders or not config.enabled:
+    if not config.folders or not config.is_active:
         return None
     return Folders(config, mirror=rooms.mirror, store=rooms.store, workdir=rooms.workdir)
 

@@ -23,6 +23,7 @@ from werkzeug.wsgi import ClosingIterator
 from .arriving import QUERY_TOKEN_KEY, hide_query_token
 from .binding import has_binding_cookie
 from .body import FORM_TYPES, MULTIPART_TYPE, Parsed, parse, parse_unread, without_tokens
+from .bystander import stand_by
 from .current import (
     EXCHANGE_KEY,
     acts_here,
@@ -50,6 +51,9 @@ SCOPE_KEY = "s3handoff.scope"
 
 def install(app: Flask) -> None:
     """Put the gate, the request class and the leaving hook around an app."""
+    if current_state(app).handoff.config.only_observes:
+        stand_by(app)
+        return
     around: Any = app  # mypy takes no assignment to a method; Flask documents this one
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)

@@ -71,7 +71,7 @@ def test_the_defaults_are_those_that_the_table_promises() -> None:
         ("S3HANDOFF_PLACES", {"users/": {"expires": 0}}),
         ("S3HANDOFF_PLACES", {"users/": {"public_url": "cdn.example.com"}}),
         ("S3HANDOFF_PLACES", {"users/": {"public_url": "https://cdn.example.com/?x"}}),
-        ("S3HANDOFF_OBSERVE", True),
+        ("S3HANDOFF_OBSERVE", "on"),
         ("S3HANDOFF_KMS_KEY_ID", "alias/uploads"),
     ],
     ids=lambda value: f"B65-B70-{value!r:.30}",
