@@ -178,8 +178,8 @@ class Exchange:
         began = time.monotonic()
         try:
             with self._patience.spend(claim.size) as until:
-                if pending := self._keep(file).pending:
-                    pending.wait(until)  # swept while still on its way to the store (F35)
+                if on_its_way := self._keep(file).pending:
+                    on_its_way.wait(until)  # swept while still on its way to the store (F35)
                 path, source = self.rooms.mirror.rehydrate(
                     Revision(claim.relpath, claim.size, claim.sha256), until=until
                 )

@@ -5,12 +5,14 @@ No framework here. ``S3Handoff`` (Flask) and every other face make one and ask i
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from .config import HandoffConfig, secret_keys
 from .dirstore import DirStore
@@ -23,7 +25,7 @@ from .mirror import Mirror
 from .moving import Moved, Progress, adopt, pull
 from .paths import check_prefix
 from .s3 import S3Store
-from .store import Kind, Store, kind_of
+from .store import SLOWEST_BYTES_PER_SECOND, Entry, Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
 from .workdir import WorkDir
@@ -31,6 +33,9 @@ from .workdir import WorkDir
 Notify = Callable[[str, dict[str, Any]], None]
 Source = bytes | str | os.PathLike[str] | IO[bytes]
 _COPY_BYTES = 64 * 1024
+_PAGE = 1000  # what S3 lists at once: no more is asked for before it is needed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,32 +119,39 @@ class Handoff:
         with self.rooms.workdir.begin() as draft:
             _pour(source, draft)
             try:
-                with _reader_of(draft) as body:
-                    self.store().put(
-                        key,
-                        body,
-                        size=draft.size,
-                        sha256=draft.sha256,
-                        kind=kind,
-                        if_absent=not overwrite,
-                    )
+                self._ask(lambda: self._put(draft, key, kind, if_absent=not overwrite), draft.size)
             except AlreadyExists:
                 if self.store().stat(key).sha256 != draft.sha256:
                     raise
         return key
 
+    def _put(self, draft: Draft, key: str, kind: Kind, *, if_absent: bool) -> None:
+        size, sha256 = draft.size, draft.sha256
+        with _reader_of(draft) as body:
+            self.store().put(key, body, size=size, sha256=sha256, kind=kind, if_absent=if_absent)
+
+    def _ask(self, work: Callable[[], T], size: int = 0) -> T:
+        """Have the store asked beside the caller, who waits as long as a request does (rule 10)."""
+        allowance = self.config.deadline_seconds + size / SLOWEST_BYTES_PER_SECOND
+        return self.rooms.mirror.do(work, until=time.monotonic() + allowance)
+
     def delete(self, key: str) -> None:
         """Delete a permanent file; one that is not there is deleted already."""
         self.config.place_of(key)
-        self.store().delete(key)
+        self._ask(lambda: self.store().delete(key))
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Yield the permanent files below a prefix: ``users/1/`` is not ``users/10/``."""
         self.config.place_of(check_prefix(prefix) + "x")
         return (
             StoredFile(entry.key, entry.size, entry.last_modified, self.url)
-            for entry in self.store().list(prefix)
+            for entry in self._entries(prefix)
         )
+
+    def _entries(self, prefix: str) -> Iterator[Entry]:
+        found = self.store().list(prefix)
+        while page := self._ask(lambda: [*itertools.islice(found, _PAGE)]):
+            yield from page
 
     def url(self, key: str, expires: int | None = None, *, script_root: str = "") -> str:
         """Return a permanent file's URL: the place's public one, or one for ``expires`` seconds."""

@@ -242,7 +242,7 @@ def test_a_copy_that_has_the_key_only_as_a_fallback() -> None:
             assert line_of(LEO) in seen.text
 
 
-def test_servers_with_different_keys_say_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_f42_servers_with_different_keys_say_so(caplog: pytest.LogCaptureFixture) -> None:
     """A mis-deploy: nothing is believed, nothing crashes, and the log has the word (F42)."""
     keys = iter("abc")
 

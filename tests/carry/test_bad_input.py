@@ -302,7 +302,7 @@ WHOLE = (
 
 
 @pytest.mark.parametrize("keep", [0, 10, 60, 130, 9000, len(WHOLE) - 9, len(WHOLE) - 4])
-def test_rule_3_a_truncated_upload_is_400_and_nothing_is_left(fleet: Fleet, keep: int) -> None:
+def test_rule_3_f27_a_truncated_upload_is_400_and_nothing_is_left(fleet: Fleet, keep: int) -> None:
     """Cut anywhere, as a proxy does that sends its own Content-Length (B3, B4, F27)."""
     settled(fleet)
     before, asked = files_of(fleet), count(fleet)

@@ -509,7 +509,7 @@ def test_an_edit_is_seen_at_once_and_on_the_next_server(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["same", "gone", "name", "show"])
-def test_no_new_revision_without_a_change(what: str) -> None:
+def test_f39_no_new_revision_without_a_change(what: str) -> None:
     """Touching, writing the same bytes, even deleting the edit copy: the revision stays (F39)."""
     with fleet_of(editing) as fleet:
         browser = Browser(fleet)

@@ -908,7 +908,7 @@ class TestAddresses:
         assert url == "https://cdn.example.com/public/%C3%BC/a%20b%3Fc%23d%22e.jpg"
 
 
-def test_importing_and_making_a_store_leaves_the_sdk_alone() -> None:
+def test_f33_importing_and_making_a_store_leaves_the_sdk_alone() -> None:
     """boto3 takes as long as two imports of Flask, and gevent must patch before it (rule 8, F33)."""
     code = (
         "import sys, flask_s3handoff, flask_s3handoff.testing\n"
