@@ -21,7 +21,9 @@ from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeSerializer, URLSafeTimedSerializer
 
 from flask_s3handoff import S3Handoff
+from flask_s3handoff.config import HandoffConfig
 from flask_s3handoff.handoff import Handoff
+from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.testing import Fleet
 from flask_s3handoff.tokens import MAX_TOKEN_LENGTH, Binding, Claim, Token
 from flask_s3handoff.wsgi import HandoffMiddleware
@@ -924,3 +926,40 @@ def test_t33_a_record_that_was_tampered_with_is_data_and_nothing_more(tmp_path: 
         record.write_bytes(bomb)
         assert browser.open("/open").status == 502
     assert not marker.exists()
+
+
+def test_t38_no_representation_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a debugger, an error tracker or ``print`` shows of our objects: no key, cookie or token."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sentinel-of-the-secret-access-key")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "sentinel-of-the-session-token")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKSENTINEL")
+    shown: list[str] = []
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        site(app, handoff)
+
+        @app.post("/look")
+        def look() -> str:
+            assert request.files["avatar"]
+            exchange = request.environ["s3handoff.exchange"]
+            shown.extend(map(repr, [
+                handoff, exchange, exchange.visit, exchange.rooms, exchange.rooms.signer, exchange._carriage,
+                exchange._carriage.binder, *exchange.files, *exchange.errors, app.extensions["s3handoff"],
+                exchange.leaving_cookies(), exchange._carriage.binder.binding(),
+            ]))  # fmt: skip
+            return page(form("/look"))
+
+    store = S3Store.from_config(
+        HandoffConfig.from_mapping({"S3HANDOFF_BUCKET": "acme", "S3HANDOFF_REGION": "eu-west-1"})
+    )
+    shown += [repr(store), repr(vars(store))]
+    with fleet_of(build, SECRET_KEY=SECRET) as fleet:
+        browser = Browser(fleet)
+        first = browser.post("/look", [("avatar", LEO)])
+        browser.submit(first)
+        browser.post("/look", [("avatar", LEO), ("_s3handoff", first.form().token[:-3] + "AAA")])
+        cookies = [cookie.value for cookie in browser._jar.values()]
+    told = "".join(shown)
+    assert "leo.png" in told
+    for secret in (SECRET, first.form().token, *cookies, "sentinel-of", "AKSENTINEL"):
+        assert secret not in told
