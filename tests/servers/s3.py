@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.sentinels import sentinel
 from tests.servers.process import (
     Process,
     answers_http,
@@ -77,7 +78,7 @@ _PLAIN = Config(
 
 def new_credentials() -> tuple[str, str]:
     """Make an access key and a secret that no other run has."""
-    return "AK" + secrets.token_hex(8).upper(), secrets.token_hex(20)
+    return "AK" + secrets.token_hex(8).upper(), sentinel(secrets.token_hex(20))
 
 
 def bucket(server: S3Server) -> str:

@@ -37,12 +37,13 @@ from flask_s3handoff.errors import (
 from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.store import AWS, CEPH_RGW, SEAWEEDFS, kind_of
 from tests.scripted import Answer, Asked, ScriptedS3, Step, serving
+from tests.sentinels import sentinel
 from tests.servers.process import wait_until
 
 KEY = "handoff/20261123/aaaaaaaaaaaaaaaaaaaaaaaaaa/leo.jpg"
 PICTURE = kind_of("leo.jpg", "image/jpeg")
 OWNER, OTHER_OWNER = "123456789012", "210987654321"
-KEY_ID, SECRET = "AKSENTINELKEYID00001", "sentinel-secret-access-key"
+KEY_ID, SECRET = "AKSENTINELKEYID00001", sentinel("sentinel-secret-access-key")
 MIB = 1 << 20
 
 
