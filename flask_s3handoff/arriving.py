@@ -71,7 +71,7 @@ def visit_of(
         method=request.method,
         path=quote(request.root_path + request.path, safe=_SAFE),
         script_root=quote(request.root_path, safe=_SAFE),
-        origin=_origin_of(request),
+        origin=lambda: _origin_of(request),
         secure=request.is_secure if secure is None else secure,
         cookies=binding_cookies(request.environ.get("HTTP_COOKIE", "")),
         endpoint=endpoint,

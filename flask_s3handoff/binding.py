@@ -117,7 +117,7 @@ class Binder:
         return max(young, default=None)
 
     def _mint(self) -> str:
-        self._minted = random_id()
+        self._minted = random_id(self._now)
         self._cookies[self._minted] = secrets.token_urlsafe(16)
         return self._minted
 

@@ -140,6 +140,17 @@ def decoded(pair: bytes) -> tuple[bytes, bytes]:
     return unquote_to_bytes(name), unquote_to_bytes(value)
 
 
+def clear(name: bytes, charset: str | None) -> bytes:
+    r"""Return a field's name as it is read in a urlencoded form, unless that tells its charset.
+
+    In the header of a part, bytes that are no UTF-8 would cost the whole form (B16).
+
+    >>> clear(b"caf\xe9", None).decode()
+    'caf�'
+    """
+    return name if charset else name.decode("utf-8", "replace").encode()
+
+
 # Reading
 
 

@@ -251,9 +251,13 @@ class Mirror:
 
     # Both
 
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done beside the request."""
+        return self._pool.submit(work)
+
     def do(self, work: Callable[[], T], *, until: float) -> T:
         """Have something done beside the request, and wait for it until then."""
-        return result_of(self._pool.submit(work), until=until)
+        return result_of(self.submit(work), until=until)
 
     def key_of(self, relpath: str) -> str:
         """Return the key of a revision; its relative path is judged though it was signed (B31)."""

@@ -15,6 +15,7 @@ import re
 import secrets
 import time
 import unicodedata
+from collections.abc import Callable
 from urllib.parse import unquote
 
 from .errors import InvalidKey
@@ -26,11 +27,12 @@ MAX_KEY_BYTES = 900  # S3 allows 1,024; SeaweedFS refuses that (reference: compo
 MAX_FILENAME_LENGTH = 255
 MAX_FIELD_BYTES = 255
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8  # one for each byte
 _RANDOM_LENGTH = 26  # 26 × 5 bits: nobody guesses one
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _RELPATH = re.compile(rf"[0-9]{{8}}/[a-z2-7]{{{_RANDOM_LENGTH}}}/{_NAME}")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_DOTS = re.compile(r"\.{2,}")
 _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
@@ -50,7 +52,7 @@ def new_relpath(filename: str, *, now: float | None = None) -> str:
 
 def random_name() -> str:
     """Return 26 random characters of ``[a-z2-7]``: 130 bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    return secrets.token_bytes(_RANDOM_LENGTH).translate(_LETTERS).decode()
 
 
 def is_relpath(text: object) -> bool:
@@ -69,11 +71,11 @@ def clean_name(filename: str) -> str:
     base = re.split(r"[/\\]", filename)[-1]
     ascii_name = unicodedata.normalize("NFKD", base).encode("ascii", "ignore").decode()
     name = _UNSAFE_NAME.sub("_", ascii_name).strip("._-")
-    name = re.sub(r"\.{2,}", ".", name)
+    name = _DOTS.sub(".", name)
     if "." not in name and (lost := re.search(r"\.([A-Za-z0-9]{1,16})$", base.rstrip())):
         name = f"{name or 'file'}.{lost[1]}" if name != lost[1] else f"file.{name}"
     name = f"_{name}" if _DEVICE.fullmatch(name) else name or "file"
-    return _shortened(name, MAX_NAME_LENGTH)
+    return _DOTS.sub(".", _shortened(name, MAX_NAME_LENGTH))  # the cut may bring two together
 
 
 def display_name(filename: str) -> str:
@@ -142,11 +144,16 @@ def normal_url_path(path: str) -> str:
     >>> normal_url_path("/profile/%2e%2e/admin")
     '/admin'
     """
+    asked_for = _without_dots(path, unquote)  # a browser resolves `%2e`, and cuts at no `%2f`
+    return _without_dots(unquote(asked_for), str)
+
+
+def _without_dots(path: str, read: Callable[[str], str]) -> str:
     segments: list[str] = []
-    for segment in unquote(path).split("/")[1:]:
-        if segment == "..":
+    for segment in path.split("/")[1:]:
+        if read(segment) == "..":
             del segments[-1:]
-        elif segment != ".":
+        elif read(segment) != ".":
             segments.append(segment)
     tail = "/" if path.endswith(("/.", "/..")) and segments and segments[-1] else ""
     return "/" + "/".join(segments) + tail

@@ -27,6 +27,7 @@ from .bodywriter import (
     Body,
     Piece,
     Window,
+    clear,
     decoded,
     file_head,
     multipart,
@@ -192,7 +193,7 @@ class Refill:
         files = self._admit_tokens(tokens)
         if not files:
             return urlencoded(pairs, charset=charset)
-        texts = [[text_head(name), value] for name, value in map(decoded, pairs)]
+        texts = [[text_head(clear(name, charset)), v] for name, v in map(decoded, pairs)]
         return self._multipart([*texts, *map(self._part_of, files)])
 
     def _admit_tokens(self, tokens: Sequence[str]) -> list[HandoffFile]:

@@ -74,6 +74,10 @@ class WorkDir:
         self._swept_at = -math.inf
         self._unswept_bytes = 0
 
+    def look(self) -> tuple[str, str | None]:
+        """Return the folder and what is wrong with it, and make nothing."""
+        return self._root.look()
+
     # Drafts and local copies
 
     def begin(self, size: int = 0) -> Draft:
@@ -99,7 +103,7 @@ class WorkDir:
     def _begin(self) -> Draft:
         if (fd := self._open_nameless()) is not None:
             return Draft(fd, part=None, publish=self.publish)
-        part = os.path.join(self._folder("part"), f"{random_name()}.part")
+        part = os.path.join(self.folder("part"), f"{random_name()}.part")
         fd = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400)
         return Draft(fd, part=part, publish=self.publish)
 
@@ -190,7 +194,7 @@ class WorkDir:
             return despite_cleaners(lambda: self._copy(original, clean_name(name)))
 
     def _copy(self, original: IO[bytes], name: str) -> str:
-        folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
+        folder = os.path.join(self.folder("edit"), f"{os.getpid()}-{random_name()}")
         os.mkdir(folder, 0o700)
         path = os.path.join(folder, name)
         try:
@@ -227,7 +231,7 @@ class WorkDir:
             yield
 
     def _lock(self, relpath: str, until: float) -> AbstractContextManager[None]:
-        return locked_file(os.path.join(self._folder("lock"), relpath.split("/")[1]), until=until)
+        return locked_file(os.path.join(self.folder("lock"), relpath.split("/")[1]), until=until)
 
     # Eviction
 
@@ -262,7 +266,8 @@ class WorkDir:
         with disk():
             return os.path.join(self._root.path(), relpath)
 
-    def _folder(self, name: str) -> str:
+    def folder(self, name: str) -> str:
+        """Return a folder of ours in the work folder, made if need be."""
         folder = os.path.join(self._root.path(), name)
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
@@ -271,9 +276,14 @@ class WorkDir:
 
 def _make_folders(path: str) -> None:
     box = os.path.dirname(path)
-    for folder in (os.path.dirname(box), box):
+    try:
+        os.mkdir(box, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:  # the first of its day
         with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+            os.mkdir(os.path.dirname(box), 0o700)
+        os.mkdir(box, 0o700)
 
 
 def _link_file(draft: Draft, path: str) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests import servers
+from tests import leaks, servers
 from tests.leaks import Watch
 from tests.sentinels import Guard
 from tests.servers import Cache, CountingProxy, LoadBalancer, S3Server, WebServer
@@ -84,16 +84,28 @@ def _refuse_skip(report: R) -> R:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a file of ours open, a thread of ours busy, or a `.part` file.
+    """Fail a test that leaves a file of ours open, a thread busy, a `.part` or an unfinished upload.
 
     A test that kills a writer says so: `@pytest.mark.leaves_parts`.
     """
     wants_folder = "tmp_path" in request.fixturenames
     watch = Watch([request.getfixturevalue("tmp_path")] if wants_folder else [])
     yield
-    allowed = "partial file" if request.node.get_closest_marker("leaves_parts") else "\0"
-    if left := [leak for leak in watch.leaks() if not leak.startswith(allowed)]:
+    if request.node.get_closest_marker("leaves_parts"):
+        allowed = ("partial file", leaks.UNFINISHED)
+        left = [leak for leak in watch.leaks() if not leak.startswith(allowed)]
+        leaks.forget_stores()
+    else:
+        left = watch.leaks()
+    if left:
         pytest.fail("left behind: " + ", ".join(left))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def each_module_has_its_stores() -> Iterator[None]:
+    """Ask the buckets of one module only, so that asking stays cheap."""
+    yield
+    leaks.forget_stores()
 
 
 # --- the real parts ----------------------------------------------------------------------------
@@ -105,6 +117,8 @@ def weed() -> Iterator[S3Server]:
     need("weed")
     with servers.weed() as server:
         yield server
+        if left := servers.unfinished_uploads(server):
+            pytest.fail(f"unfinished uploads in SeaweedFS, after all tests: {left}")
 
 
 @pytest.fixture(scope="session")

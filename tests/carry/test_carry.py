@@ -758,8 +758,8 @@ def test_servers_whose_clocks_differ_by_less_than_a_minute(seconds: int) -> None
         assert line_of(LEO) in browser.submit(seen).text
 
 
-def test_a_file_from_the_future_is_refused() -> None:
-    """Two minutes are more than clocks may differ (B30)."""
+def test_b30_a_file_from_the_future_has_expired(caplog: pytest.LogCaptureFixture) -> None:
+    """Two minutes are more than clocks may differ (F10): it is said, to the operator too."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
         answer(app, "/show", lambda: page(" ".join(e.code for e in handoff.errors), form("/show")))
@@ -769,8 +769,9 @@ def test_a_file_from_the_future_is_refused() -> None:
         seen = browser.post("/show", [("avatar", LEO)])
         at(fleet, -121)
         seen = browser.submit(seen)
-        assert "forged" in seen.text
+        assert "expired" in seen.text
         assert not seen.tokens
+        assert "seconds ahead of this one's" in caplog.text
 
 
 def test_an_error_page_of_the_app_can_say_what_to_do() -> None:

@@ -17,6 +17,7 @@ from tests.servers.s3 import (
     keys,
     moto_available,
     moto_server,
+    unfinished_uploads,
     weed,
     weed_available,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "nginx",
     "rgw",
     "scratch",
+    "unfinished_uploads",
     "wait_until",
     "waitress",
     "weed",

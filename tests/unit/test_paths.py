@@ -29,7 +29,7 @@ NASTY_NAMES = [
     "|x", "CON", "con.txt", "NUL.", "COM¹.txt", "aux.tar.gz", "CON ", "sub/NUL", "x" * 65_000, "😀" * 255,
     "e\u0301.png", "é.png", "ＣＯＮ.txt", "..／..／etc", "․․/", "日本語.png", "😀", "gnp\u202efdp.exe",
     'a"b.png', "a\\b", "a%0d%0aX: y", "a\r\nX-Evil: 1", "__MACOSX/x", "_s3handoff", "", "a\ud800.png",
-    "lpt1", "x..png", "a" * 300 + ".jpeg", "x." + "y" * 300,
+    "lpt1", "x..png", "a" * 300 + ".jpeg", "x." + "y" * 300, "a" * 75 + "." + "b" * 30 + ".png",
 ]  # fmt: skip
 
 
@@ -135,6 +135,9 @@ def test_a_prefix_ends_with_a_slash() -> None:
         ("/profile/edit", "https://app.example/y?z", "/y"),
         ("/profile/edit", "https://app.example", "/"),
         ("/profile/edit", "/profile/%2e%2e/admin", "/admin"),
+        ("/profile/edit", "/profile/%2f/../../admin", "/admin"),
+        ("/profile/edit", "/profile/..%2fadmin", "/admin"),
+        ("/profile/edit", "/profile/%252e%252e/admin", "/profile/%2e%2e/admin"),
         ("/profile/edit", "a/b:c", "/profile/a/b:c"),
         ("/profile/edit", "./", "/profile/"),
     ],

@@ -283,6 +283,15 @@ def test_a_urlencoded_form_without_a_file_stays_one(app: Bench) -> None:
     assert [e.code for e in app.last.environ["s3handoff"].errors] == ["forged"]
 
 
+def test_b16_a_name_that_is_no_utf_8_does_not_cost_the_form(app: Bench) -> None:
+    """In the header of a part it would: there each parser is strict, and none in a urlencoded form."""
+    token = app.upload()
+    app.post(f"caf%E9=1&_s3handoff={token}&a=2".encode(), URLENCODED)
+
+    assert fields_of(app) == [("caf\ufffd", "1"), ("a", "2")]
+    assert len(files_of(app)) == 1
+
+
 def test_a_charset_survives(app: Bench) -> None:
     """Django decodes the texts of a form by it."""
     token = app.upload()

@@ -768,7 +768,7 @@ class TestFetching:
         ],
         ids=["longer", "shorter", "chunked", "206", "range ignored", "another range"],
     )
-    def test_t31_other_lengths_are_corrupt(
+    def test_t31_b74_b79_other_lengths_are_corrupt(
         self, server: ScriptedS3, store: S3Store, answer: Answer, size: int
     ) -> None:
         """Status and length are judged before bytes are kept (B74, B79)."""
