@@ -22,6 +22,7 @@ from itsdangerous import TimestampSigner, URLSafeSerializer, URLSafeTimedSeriali
 
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.config import HandoffConfig
+from flask_s3handoff.errors import HandoffError
 from flask_s3handoff.handoff import Handoff
 from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.testing import Fleet
@@ -963,3 +964,34 @@ def test_t38_no_representation_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -
     assert "leo.png" in told
     for secret in (SECRET, first.form().token, *cookies, "sentinel-of", "AKSENTINEL"):
         assert secret not in told
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+def test_i6_the_other_fields_of_a_form_outlive_its_file(on_error: str) -> None:
+    """The store has lost the file: the view gets what was typed all the same, and is told what is missing."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(
+            app,
+            "/add",
+            lambda: (request.files["avatar"], page(form("/save", '<input name="name">')))[1],
+        )
+
+        @app.post("/save")
+        def save() -> str:
+            name, file = request.form["name"], request.files.get("avatar")
+            try:
+                size = str(file and len(file.read()))
+            except HandoffError as error:
+                size = error.reason
+            return page(f"{name}: {size} {told(handoff)}")
+
+    with fleet_of(build, on_error=on_error) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/add", [("avatar", LEO)])
+        settled(fleet)
+        memory(fleet).delete(memory(fleet).keys()[0])
+        answered = browser.submit(seen, name="Leo")
+        assert answered.status == 200
+        assert f"Leo: {'missing' if on_error == 'raise' else 'None'}" in answered.text
+        assert "codes missing" in answered.text

@@ -370,7 +370,7 @@ class TestErrors:
     def test_reading(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A GET that fails."""
+        """A GET that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         for read in (lambda: fetch(store, 7), lambda: store.open(KEY)):
             with pytest.raises(HandoffError) as raised:
@@ -400,7 +400,7 @@ class TestErrors:
     def test_writing(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A PUT that fails."""
+        """A PUT that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         with pytest.raises(HandoffError) as raised:
             put(store)
@@ -416,8 +416,9 @@ class TestErrors:
             Answer(200, b"<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>" * 2),
             Answer(500, b"<Error>" + b"x" * (1 << 20)),
             Answer(reset=True, length=100),
+            Answer(200, b"<R/>", {"x-amz-meta-note": "x" * (1 << 20)}),
         ],
-        ids=["html", "empty", "no-xml", "entities", "megabyte", "reset"],
+        ids=["html", "empty", "no-xml", "entities", "megabyte", "reset", "B84-huge-header"],
     )
     def test_answers_that_are_not_s3(
         self, server: ScriptedS3, store: S3Store, answer: Answer
