@@ -944,9 +944,9 @@ def test_t38_no_representation_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -
             assert request.files["avatar"]
             exchange = request.environ["s3handoff.exchange"]
             shown.extend(map(repr, [
-                handoff, exchange, exchange.visit, exchange.rooms, exchange.rooms.signer, exchange._carriage,
-                exchange._carriage.binder, *exchange.files, *exchange.errors, app.extensions["s3handoff"],
-                exchange.leaving_cookies(), exchange._carriage.binder.binding(),
+                handoff, exchange, exchange.visit, exchange.rooms, exchange.rooms.signer, exchange.carriage,
+                exchange.carriage.binder, *exchange.files, *exchange.errors, app.extensions["s3handoff"],
+                exchange.leaving_cookies(), exchange.carriage.binder.binding(),
             ]))  # fmt: skip
             return page(form("/look"))
 
