@@ -196,7 +196,7 @@ def test_one_extension_for_several_apps() -> None:
 
 
 def test_behind_a_proxy_that_ends_tls(caplog: pytest.LogCaptureFixture) -> None:
-    """With ``ProxyFix`` the cookie is Secure; without it a warning says once what to set."""
+    """With ``ProxyFix`` the cookie is Secure; without it a warning says once what to set (B72)."""
 
     def create_app(config: dict[str, Any]) -> Flask:
         app = Flask(__name__)

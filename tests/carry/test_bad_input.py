@@ -416,7 +416,7 @@ def test_an_unread_body_never_changes_the_answer(
 
 
 def test_an_app_that_takes_the_stream_itself_keeps_it() -> None:
-    """A view that reads ``request.stream`` or ``get_data()`` gets every byte, and we stay out."""
+    """A view that reads ``request.stream`` or ``get_data()`` gets every byte, and we stay out (B23h)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
         answer(app, "/stream", lambda: page(str(len(request.stream.read())), form("/show")))

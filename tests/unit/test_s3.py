@@ -37,12 +37,13 @@ from flask_s3handoff.errors import (
 from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.store import AWS, CEPH_RGW, SEAWEEDFS, kind_of
 from tests.scripted import Answer, Asked, ScriptedS3, Step, serving
+from tests.sentinels import sentinel
 from tests.servers.process import wait_until
 
 KEY = "handoff/20261123/aaaaaaaaaaaaaaaaaaaaaaaaaa/leo.jpg"
 PICTURE = kind_of("leo.jpg", "image/jpeg")
 OWNER, OTHER_OWNER = "123456789012", "210987654321"
-KEY_ID, SECRET = "AKSENTINELKEYID00001", "sentinel-secret-access-key"
+KEY_ID, SECRET = "AKSENTINELKEYID00001", sentinel("sentinel-secret-access-key")
 MIB = 1 << 20
 
 
@@ -369,7 +370,7 @@ class TestErrors:
     def test_reading(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A GET that fails."""
+        """A GET that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         for read in (lambda: fetch(store, 7), lambda: store.open(KEY)):
             with pytest.raises(HandoffError) as raised:
@@ -399,7 +400,7 @@ class TestErrors:
     def test_writing(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A PUT that fails."""
+        """A PUT that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         with pytest.raises(HandoffError) as raised:
             put(store)
@@ -767,7 +768,7 @@ class TestFetching:
         ],
         ids=["longer", "shorter", "chunked", "206", "range ignored", "another range"],
     )
-    def test_t31_other_lengths_are_corrupt(
+    def test_t31_b74_b79_other_lengths_are_corrupt(
         self, server: ScriptedS3, store: S3Store, answer: Answer, size: int
     ) -> None:
         """Status and length are judged before bytes are kept (B74, B79)."""
