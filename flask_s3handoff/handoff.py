@@ -13,14 +13,11 @@ from datetime import datetime
 from typing import IO, Any
 
 from .config import HandoffConfig, secret_keys
-from .dirstore import DirStore
 from .draft import Draft
 from .errors import AlreadyExists
 from .exchange import Exchange
-from .memory import MemoryStore
 from .mirror import Mirror
 from .paths import check_prefix
-from .s3 import S3Store
 from .store import Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
@@ -166,11 +163,18 @@ def _make_store(config: HandoffConfig) -> Store:
     if not isinstance(config.store, str):
         store: Store = config.store
         return store
+    # Each is imported by those that have it: together they take as long as all else of ours.
     if config.store == "s3":
+        from .s3 import S3Store
+
         return S3Store.from_config(config)
-    return (
-        MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
-    )
+    if config.store == "memory":
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    from .dirstore import DirStore
+
+    return DirStore(config.store.removeprefix("dir:"))
 
 
 def _make_workdir(config: HandoffConfig) -> WorkDir:
