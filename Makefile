@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 # Two environments are never made at once, and the output stays in order.
 .NOTPARALLEL:
-.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants fuzz soak wheel demo lock clean
+.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants bench bench-quick fuzz soak wheel demo lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,7 +69,7 @@ test-fast: setup  ## the unit tests: no servers, less than a minute
 	$(PYTEST) tests/unit
 
 # The cheap gates come first; pytest's own closing line ends it.
-test: setup test-deps check wheel test-oldest mutants test-all  ## everything, within 20 minutes on 2 cores
+test: setup test-deps check wheel test-oldest mutants bench-quick test-all  ## everything, within 20 minutes on 2 cores
 
 test-all: setup
 	$(PYTEST) tests
@@ -83,6 +83,12 @@ mutants: setup  ## break the code on purpose, one line at a time: a test must no
 
 wheel: setup  ## build wheel and sdist, import the wheel in a clean environment
 	$(PY) -m tests.wheel_check
+
+bench: setup  ## measure everything: benchmarks/results.md and the plots; not part of `make test`
+	$(PY) -m benchmarks
+
+bench-quick: setup  ## the exact counts and loose gates, within two minutes
+	$(PY) -m benchmarks --quick
 
 fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
 	$(PY) -m tests.fuzz

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,9 @@ _LOOKS: dict[str, dict[str, Any]] = {
 _RECEIVING = "receiving, and nothing else"
 
 
-def draw_all(curves: Iterable[Curve]) -> list[Path]:
-    """Draw each curve into a file of its own."""
+def draw(curve: Curve) -> Path:
+    """Draw a curve into a file of its own."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    return [_draw(curve) for curve in curves]
-
-
-def _draw(curve: Curve) -> Path:
     figure, axes = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
     for rival in _LOOKS:
         if points := sorted(curve.points.get(rival, [])):

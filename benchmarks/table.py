@@ -47,10 +47,9 @@ brackets is what the base took, for scale only. What waits for nobody is measure
 
 def _machine(minutes: float, load: float) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load average {load:.1f},"
-        f" Python {platform.python_version()}, {packages}; {minutes:.0f} minutes.\n"
-    )
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    python = f"Python {platform.python_version()}"
+    return f"{machine}, load average {load:.1f}, {python}, {packages}; {minutes:.0f} minutes.\n"
 
 
 _PACKAGES = ("flask", "werkzeug", "boto3")
