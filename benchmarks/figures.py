@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
+
+from benchmarks.rounds import Contest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class Figure:
     exact: bool = False
     unit: str = "×"
     scale: str = ""
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     @property
     def reaches_target(self) -> bool:
@@ -48,3 +52,26 @@ class Figure:
     def _within(self, most: float | None) -> bool:
         # judged as it is printed: 1.0503 is 1.05
         return most is None or (self.ours == most if self.exact else round(self.ours, 3) <= most)
+
+
+def figure_of(
+    result: Contest,
+    name: str,
+    measure: str,
+    base: str,
+    *,
+    target: float | None = None,
+    gate: float | None = None,
+) -> Figure:
+    """Return the figure of a contest of all rivals, timed by the clock."""
+    return Figure(
+        id=name,
+        measure=measure,
+        base=base,
+        ours=result.ratio("ours"),
+        naive=result.ratio("naive"),
+        local=result.ratio("local"),
+        target=target,
+        gate=gate,
+        scale=f"{1000 * result.typical():.1f} ms",
+    )

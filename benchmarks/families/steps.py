@@ -11,10 +11,10 @@ from typing import Any
 
 from flask import Flask
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, figure_of
 from benchmarks.ground import MIB, Ground
 from benchmarks.rivals import PLAIN_PAGE, Site, bare, fields_of, local, ours, sites
-from benchmarks.rounds import Contest, Run, busy, contest, timed
+from benchmarks.rounds import Run, busy, contest, timed
 from benchmarks.wire import Person
 from flask_s3handoff.forms import eligible_forms, hidden_input, splice
 from flask_s3handoff.handoff import Handoff
@@ -63,13 +63,13 @@ def _across(ground: Ground) -> Figure:
             return cold
 
         result = contest(ground.rounds(41, 9), {name: run(name) for name in each})
-    return _figure(
+    return figure_of(
+        result,
         "step-x",
         "step on another server, 200 KB, RTT 40 ms",
         "bare POST and one bare GET",
-        result,
-        1.10,
-        1.35,
+        target=1.10,
+        gate=1.35,
     )
 
 
@@ -164,20 +164,4 @@ def _large(ground: Ground) -> Figure:
         target=0.80,
         gate=1.0,
         scale=f"{1000 * result.typical():.0f} ms",
-    )
-
-
-def _figure(
-    name: str, measure: str, base: str, result: Contest, target: float, gate: float
-) -> Figure:
-    return Figure(
-        id=name,
-        measure=measure,
-        base=base,
-        ours=result.ratio("ours"),
-        naive=result.ratio("naive"),
-        local=result.ratio("local"),
-        target=target,
-        gate=gate,
-        scale=f"{1000 * result.typical():.1f} ms",
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, figure_of
 from benchmarks.ground import MIB, Ground
 from benchmarks.rivals import Site, bare, sites
-from benchmarks.rounds import Contest, Run, contest, timed
+from benchmarks.rounds import Run, contest, timed
 
 LARGE, BROWSER_RATE, S3_RATE = 64 * MIB, 50e6, 100e6
 
@@ -27,13 +27,13 @@ def _small(ground: Ground, milliseconds: int, target: float, gate: float) -> Fig
     with sites(ground, "base", "ours", "naive", "local") as each:
         result = contest(ground.rounds(41, 9), {n: timed(s.upload) for n, s in each.items()})
     name = "up-small" if milliseconds == 40 else f"up-small-{milliseconds}"
-    return _figure(
+    return figure_of(
+        result,
         name,
         f"200 KB upload, RTT {milliseconds} ms",
         "receive, then one bare PUT",
-        result,
-        target,
-        gate,
+        target=target,
+        gate=gate,
     )
 
 
@@ -44,13 +44,13 @@ def _hidden(ground: Ground) -> Figure:
     with sites(ground, "ours", "naive", "local", view_seconds=view) as each:
         runs: dict[str, Run] = {n: timed(s.upload) for n, s in each.items()}
         result = contest(ground.rounds(31, 7), {"base": timed(lambda: time.sleep(view))} | runs)
-    return _figure(
+    return figure_of(
+        result,
         "up-hide",
         "200 KB upload, RTT 40 ms, a view of 60 ms",
         "max(view, RTT)",
-        result,
-        1.05,
-        1.25,
+        target=1.05,
+        gate=1.25,
     )
 
 
@@ -64,13 +64,13 @@ def _large(ground: Ground, view: float, target: float, gate: float) -> Figure:
     finally:
         ground.steer(rtt=0.04, rate=0)
     beside = f", a view of {1000 * view:.0f} ms" if view else ""
-    return _figure(
+    return figure_of(
+        result,
         "up-large-v" if view else "up-large",
         f"64 MiB at 50 MB/s, RTT 40 ms, 100 MB/s to S3{beside}",
         "receive and forget",
-        result,
-        target,
-        gate,
+        target=target,
+        gate=gate,
     )
 
 
@@ -80,19 +80,3 @@ def _sends(site: Site) -> Run:
         return 0.0
 
     return send
-
-
-def _figure(
-    name: str, measure: str, base: str, result: Contest, target: float, gate: float
-) -> Figure:
-    return Figure(
-        id=name,
-        measure=measure,
-        base=base,
-        ours=result.ratio("ours"),
-        naive=result.ratio("naive"),
-        local=result.ratio("local"),
-        target=target,
-        gate=gate,
-        scale=f"{1000 * result.typical():.1f} ms",
-    )
