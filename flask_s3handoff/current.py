@@ -79,7 +79,7 @@ def is_exempt() -> bool:
 def _visit() -> Visit:
     state = current_state()
     return visit_of(
-        request,
+        cast(Any, request)._get_current_object(),  # a proxy looks for it at each of ten questions
         state.handoff.rooms,
         endpoint=request.endpoint or "a page without a view",
         principal=state.principal,
