@@ -95,7 +95,7 @@ release-check: setup  ## what must be right before a tag: wheel, sdist, descript
 fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
 	$(PY) -m tests.fuzz
 
-soak: setup  ## an hour of traffic through three servers: nothing may grow; not part of `make test`
+soak: setup  ## ten minutes of 200 people on three servers: nothing may grow; not part of `make test`
 	$(PY) -m tests.frameworks.big_upload 1024
 	$(PY) -m tests.soak
 

@@ -23,7 +23,7 @@ from .errors import HandoffError
 
 log = logging.getLogger("flask_s3handoff")
 
-Verb = Literal["read", "write", "rename", "link", "remove", "clear", "stat"]
+Verb = Literal["read", "write", "rename", "link", "remove", "clear", "list", "stat"]
 _NO_DIR_FD = -1
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _STATS = ("stat", "lstat", "access")
@@ -169,6 +169,10 @@ def _on_rmtree(path: Any, dir_fd: int | None = None) -> None:
     _tell("clear", _at(path, _NO_DIR_FD if dir_fd is None else dir_fd))
 
 
+def _on_list(path: Any) -> None:
+    _tell("list", "." if path is None else path)
+
+
 def _on_truncate(path: Any, _length: int) -> None:
     _tell("write", path, keeps=True)
 
@@ -176,8 +180,10 @@ def _on_truncate(path: Any, _length: int) -> None:
 _JUDGES: dict[str, Callable[..., None]] = {
     "open": _on_open,
     "os.link": _on_link,
+    "os.listdir": _on_list,
     "os.remove": _on_remove,
     "os.rename": _on_rename,
+    "os.scandir": _on_list,
     "os.truncate": _on_truncate,
     "shutil.rmtree": _on_rmtree,
 }

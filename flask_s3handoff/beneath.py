@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 from .paths import random_name
 
@@ -34,6 +35,7 @@ class Beneath:
         try:
             with self._parent(relpath) as (parent, name):
                 seen = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                self._refuse_twin(parent, name)
         except OSError as error:
             if error.errno not in (errno.ENOENT, *_ELSEWHERE):
                 raise
@@ -97,6 +99,11 @@ class Beneath:
             elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(PART_PREFIX):
                 yield relpath
 
+    def make_folder(self, relpath: str) -> None:
+        """Make a folder, and those around it."""
+        with self._parent(f"{relpath}/x", make=True):
+            pass
+
     def is_folder(self, relpath: str) -> bool:
         """Tell whether there is a folder, not behind a link."""
         try:
@@ -104,6 +111,19 @@ class Beneath:
                 return True
         except OSError:
             return False
+
+    @cached_property
+    def _folds_case(self) -> bool:
+        """Whether small and capital letters are one here, as on most disks of a Mac."""
+        try:
+            return os.path.samefile(self.root, self.root.swapcase())
+        except OSError:
+            return False
+
+    def _refuse_twin(self, parent: int, name: str) -> None:
+        """Raise where the file has another name, of which the store makes another file."""
+        if self._folds_case and name not in os.listdir(parent):
+            raise FileExistsError(errno.EEXIST, "a name that differs only in case is here", name)
 
     @contextmanager
     def _parent(self, relpath: str, *, make: bool = False) -> Iterator[tuple[int, str]]:

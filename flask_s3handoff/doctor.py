@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
+from .audit import unwatched
 from .bucketcheck import bucket_findings
+from .config import Place
 from .errors import HandoffError
 from .handoff import Handoff
 from .probe import Finding, Probe, date_of
@@ -41,6 +43,8 @@ def examine(
     yield from _keys(handoff)
     yield from _cookies(handoff, surroundings)
     yield from _work_folder(handoff)
+    for place in handoff.config.folders:
+        yield from _folder(place)
     if handoff.config.store == "s3":
         yield from _buckets(handoff, write=write)
         return
@@ -107,6 +111,20 @@ def _work_folder(handoff: Handoff) -> Iterator[Finding]:
         yield Finding("work folder", "warning", text, "S3HANDOFF_WORK_DIR, or a larger disk")
     else:
         yield Finding("work folder", "ok", text if there == path else f"{text}; made on first use")
+
+
+def _folder(place: Place) -> Iterator[Finding]:
+    """Look at an app's own folder, which is the app's to make."""
+    path = place.path or ""
+    name = f"folder {place.prefix}"
+    with unwatched():  # looking is no reading: nothing is brought from the store
+        if not os.path.isdir(path):
+            text = f"{path} is not there: nothing is written or read"
+            yield Finding(name, "warning", text, "the app makes it, or mkdir")
+        elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            yield Finding(name, "failure", f"{path} cannot be read and written", "chown, chmod")
+        else:
+            yield Finding(name, "ok", path)
 
 
 def _other_store(handoff: Handoff) -> Iterator[Finding]:

@@ -87,6 +87,7 @@ class Errands:
         if self._own.pid != os.getpid():
             self._own = _Own(os.getpid())  # our parent's thread is none of this process
         self._own.start(self)
+        self._own.wake.set()
 
 
 class _Own:
@@ -97,6 +98,7 @@ class _Own:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        self.wake = threading.Event()
         self._lock = threading.Lock()
         self._is_running = False
 
@@ -113,12 +115,23 @@ class _Own:
     def _run(self, reference: weakref.ref[Errands]) -> None:
         pause, is_last = PAUSE_SECONDS, False
         while not is_last:
-            is_last = not _main_thread_lives_after(pause)
+            is_last = not self._main_thread_lives_after(pause)
             errands = reference()
             if errands is None or self._is_done(errands):
                 return
-            pause = PAUSE_SECONDS if _flushed(errands) else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            # What is still being written, or cannot be stored, is looked at less and less often.
+            is_idle = not _flushed(errands) or errands.pending
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if is_idle else PAUSE_SECONDS
             del errands
+
+    def _main_thread_lives_after(self, seconds: float) -> bool:
+        """Wait that long, or until there is more to do, or the process wants to end."""
+        until, main = time.monotonic() + seconds, threading.main_thread()
+        self.wake.clear()
+        main.join(PAUSE_SECONDS)
+        while main.is_alive() and time.monotonic() < until and not self.wake.is_set():
+            main.join(PAUSE_SECONDS)
+        return main.is_alive()
 
     def _is_done(self, errands: Errands) -> bool:
         with self._lock:
@@ -133,11 +146,6 @@ def _flushed(errands: Errands) -> bool:
         log.warning("What was written in a folder is not mirrored yet: %s", error.reason)
         return False
     return True
-
-
-def _main_thread_lives_after(seconds: float) -> bool:
-    threading.main_thread().join(seconds)
-    return threading.main_thread().is_alive()
 
 
 def _done(job: Job) -> Future[None]:

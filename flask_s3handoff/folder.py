@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 
+from .audit import unwatched
 from .beneath import PART_PREFIX, Beneath
 from .config import Place
 from .disk import Identity
@@ -74,6 +75,12 @@ class Folder:
         return os.path.join(self.root, relpath)
 
     # From the store
+
+    def make_folder(self, relpath: str) -> None:
+        """Make a folder, if the store has files below it."""
+        if any(self.entries(relpath)):
+            with unwatched():
+                self.beneath.make_folder(relpath)
 
     def refresh(self, relpath: str, *, until: float) -> bool:
         """Let the file here be what the store has, and tell whether the store has it.
@@ -207,7 +214,7 @@ class Folder:
         except BaseException:
             parts.abort()
             raise
-        return ""
+        return self._store().stat(key).etag
 
     def _pass_over(self, relpath: str) -> None:
         """Leave alone what is gone again, what is no file, and what lies behind a link (T22)."""

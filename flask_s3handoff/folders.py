@@ -118,8 +118,14 @@ class Folders:
                 raise Unreadable(error.description, path=touch.path) from error
 
     def _on_read(self, touch: Touch) -> None:
+        spot = self.spot(touch.path)
+        if spot is None or self._bring(spot) or "." in os.path.basename(touch.path):
+            return  # what has a suffix is a file's name
+        self._make_folder(spot)
+
+    def _on_list(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            self._bring(spot)
+            self._make_folder(spot)
 
     def _on_write(self, touch: Touch) -> None:
         if os.path.isdir(touch.path):  # that NamedTemporaryFile opens
@@ -132,6 +138,7 @@ class Folders:
         self._write(spot)
 
     def _write(self, spot: Spot) -> None:
+        self._make_folder(Spot(spot.folder, os.path.dirname(spot.relpath)))
         scope, work = self._scope(), self._work()
         if spot in work.writes:
             return
@@ -172,6 +179,7 @@ class Folders:
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,
         "read": _on_read,
+        "list": _on_list,
         "write": _on_write,
         "rename": _on_rename,
         "link": _on_link,
@@ -221,17 +229,30 @@ class Folders:
 
     # From the store
 
-    def _bring(self, spot: Spot) -> None:
+    def _bring(self, spot: Spot) -> bool:
+        """Let the newest be here, once per request; tell whether there may be a file at all."""
         scope = self._scope()
-        if spot in scope.asked or self._is_written_here(spot):
-            return
-        if not spot.folder.place.read_through and not scope.names(spot):
-            return
+        if self._is_written_here(spot):
+            return True
+        if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
+            self._ask(scope, spot)
+        return scope.asked.get(spot, True) or spot in scope.seen
+
+    def _ask(self, scope: Scope, spot: Spot) -> None:
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:
                 scope.asked[spot] = spot.folder.refresh(spot.relpath, until=until)
         if (seen := spot.folder.beneath.stat(spot.relpath)) is not None:
             scope.seen[spot] = Identity.of(seen)
+
+    def _make_folder(self, spot: Spot) -> None:
+        """Make a folder that is there on another server; asked once per request."""
+        if spot.relpath and not spot.folder.beneath.is_folder(spot.relpath):
+            scope = self._scope()
+            if spot not in scope.listed:
+                scope.listed.add(spot)
+                with scope.patience.spend() as until:
+                    self._mirror.do(lambda: spot.folder.make_folder(spot.relpath), until=until)
 
     def _bring_tree(self, spot: Spot) -> None:
         """Bring what the store has below a folder that is about to be named anew."""

@@ -104,7 +104,8 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def process_response(*arguments: Any) -> Response:
         *context, response = arguments
-        scope = request.environ[SCOPE_KEY]
+        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
+            return cast(Response, original(*arguments))
         try:
             folders.settle(scope, may_fail=response.status_code < 500)
             for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():

@@ -18,7 +18,7 @@ from .errors import HandoffError
 from .lifecycle import merged as merged_rules
 from .lifecycle import rules
 from .policies import merged as merged_policy
-from .policies import refuses_plain_http, tls_only
+from .policies import opened_to_all, refuses_plain_http, tls_only
 from .s3admin import ENFORCED, PUBLIC_ACCESS_FLAGS, BucketAdmin, Lacks
 
 State = Literal["ok", "changed", "needed", "skipped", "failed"]
@@ -68,7 +68,12 @@ def set_up(admin: BucketAdmin, config: HandoffConfig, *, dry_run: bool) -> Itera
     if first.state == "failed":
         return
     is_new = first.state == "needed"
-    for aspect in (_public_access(admin), _ownership(admin), _tls(admin), _rules(admin, config)):
+    for aspect in (
+        _public_access(admin, is_new),
+        _ownership(admin),
+        _tls(admin),
+        _rules(admin, config),
+    ):
         yield _settled(admin, aspect, dry_run=dry_run, is_new=is_new)
 
 
@@ -106,7 +111,7 @@ def unique_name(admin: BucketAdmin) -> str:
     return f"{holding.name[: 62 - len(tail)]}-{tail}"
 
 
-def _public_access(admin: BucketAdmin) -> _Aspect:
+def _public_access(admin: BucketAdmin, is_new: bool) -> _Aspect:
     shut = flags_to_shut(admin)
 
     def wanted(there: dict[str, bool]) -> dict[str, bool]:
@@ -118,7 +123,20 @@ def _public_access(admin: BucketAdmin) -> _Aspect:
         wanted=wanted,
         write=admin.set_public_access,
         absent=dict.fromkeys(PUBLIC_ACCESS_FLAGS, False),
+        why_not=None if is_new else _why_open(admin),
     )
+
+
+def _why_open(admin: BucketAdmin) -> str | None:
+    """Say who has opened the bucket on purpose, for a web site perhaps: that is not ours to end."""
+    try:
+        policy = admin.policy()
+    except (HandoffError, Lacks):
+        return None
+    keys = (admin.holding.arn(f"{prefix}any") for prefix in admin.holding.prefixes)
+    by = dict.fromkeys(name for key in keys for name in opened_to_all(policy, key))
+    opened = f"the bucket policy opens it to everybody: statement {', '.join(by)}"
+    return f"{opened}. Take that away first, if it is not meant" if by else None
 
 
 def flags_to_shut(admin: BucketAdmin) -> list[str]:

@@ -23,6 +23,8 @@ _WIDE = 10_000
 def table(rows: Sequence[Sequence[str]], *, file: IO[str] | None = None) -> None:
     """Print rows of cells, without a heading: each line stands for itself in a pipe."""
     out = file or sys.stdout
+    # A key may hold what a terminal would obey; what cannot be printed is written out.
+    rows = [[cell if cell.isprintable() else repr(cell) for cell in row] for row in rows]
     if find_spec("rich") is None:
         out.writelines("\t".join(row).rstrip() + "\n" for row in rows)
     elif rows:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from .config import HandoffConfig
-from .errors import AlreadyExists, HandoffError, Missing, Unavailable
+from .errors import AlreadyExists, HandoffError, Unavailable
 from .estate import Holding, holdings
 from .s3bucket import Bucket
 from .s3client import ClientFactory, Clients, translated
@@ -26,6 +26,7 @@ PUBLIC_ACCESS_FLAGS = (
 )
 ENFORCED = "BucketOwnerEnforced"
 _LACKING = ("NotImplemented", "501", "MethodNotAllowed", "405", "NotSupported")
+_NO_BUCKET = ("NoSuchBucket", "404")
 _ABSENT = (
     "NoSuchPublicAccessBlockConfiguration",
     "OwnershipControlsNotFoundError",
@@ -71,11 +72,16 @@ class BucketAdmin:
         return self.holding.region or known
 
     def exists(self) -> bool:
-        """Tell whether the bucket is there; ``Unavailable`` if it is somebody else's."""
+        """Tell whether the bucket is there; ``Unavailable`` if it is somebody else's.
+
+        Asked by a listing of our own prefix: who may list no more than that may not HEAD a bucket.
+        """
         try:
-            self._bucket.ask("head_bucket")
-        except Missing:
-            return False
+            self._bucket.ask("list_objects_v2", Prefix=self.holding.prefixes[0], MaxKeys=1)
+        except HandoffError as error:
+            if error.facts.get("detail") in _NO_BUCKET:
+                return False
+            raise
         return True
 
     def region(self) -> str | None:

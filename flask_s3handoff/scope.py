@@ -82,6 +82,8 @@ class Scope(Work):
         super().__init__()
         self.asked: dict[Spot, bool] = {}
         """What was looked for in the store, and whether it was there: a moment's memory."""
+        self.listed: set[Spot] = set()
+        """Folders that were looked for in the store."""
         self.seen: dict[Spot, Identity] = {}
         """What is here by our doing, as it was then."""
         self.stored: set[Spot] = set()

@@ -54,11 +54,12 @@ class Account:
         """What was asked, by the start of its name."""
         return [verb for verb, _ in self.asked if verb.startswith(start)]
 
-    def head_bucket(self, **params: Any) -> Any:
-        """Tell whether the bucket is there."""
-        self._note("head_bucket", params)
+    def list_objects_v2(self, **params: Any) -> Any:
+        """Tell whether the bucket is there, to who may list this prefix and no other."""
+        self._note("list_objects_v2", params)
+        assert params["Prefix"] in ("handoff/", "users/")
         if params["Bucket"] not in self.buckets:
-            raise Refused("404", 404)
+            raise Refused("NoSuchBucket", 404)
         return {}
 
     def create_bucket(self, **params: Any) -> Any:

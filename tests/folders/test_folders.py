@@ -110,6 +110,40 @@ class TestReading:
             shelf.do(0, lambda f: [os.path.exists(f), os.listdir(f), os.stat("/"), read(__file__)])
             assert shelf.asked() == []
 
+    @pytest.mark.parametrize(
+        "asks",
+        [
+            lambda f: os.path.isdir(f + "/deep/er"),
+            lambda f: os.listdir(f + "/deep/er") == [],
+            lambda f: list(os.scandir(f + "/deep/er")) == [],
+            steps(write("deep/er/b.txt", b"b"), lambda f: os.path.isfile(f + "/deep/er/b.txt")),
+            steps(
+                write("b.txt", b"b"),
+                lambda f: os.rename(f + "/b.txt", f + "/deep/er/b.txt"),
+                lambda _: True,
+            ),
+        ],
+    )
+    def test_a_folder_is_there_that_another_server_made(self, asks: Any) -> None:
+        """To be asked for, listed (what is here), written into; asked for once."""
+        with Shelf(2) as shelf:
+            shelf.do(0, make_and_write)
+            shelf.asked()
+            assert shelf.do(1, asks) == "True"
+            assert len(shelf.asked("list")) == 1
+
+    def test_a_folder_that_is_nowhere(self) -> None:
+        """It is not made up."""
+
+        def doing(folder: str) -> None:
+            assert not os.path.isdir(folder + "/nowhere")
+            with pytest.raises(FileNotFoundError):
+                write("nowhere/a.txt", b"a")(folder)
+
+        with Shelf(2) as shelf:
+            shelf.do(0, doing)
+            assert os.listdir(shelf.folder(0)) == []
+
     def test_it_is_read_while_an_answer_streams(self) -> None:
         """The request has been left by then; what is missing is brought all the same."""
         with Shelf(2) as shelf:
@@ -308,6 +342,22 @@ class TestNames:
             shelf.do(0, write("a.txt", b"lower"))
             shelf.do(1, write("A.txt", b"upper"))
             assert (shelf.read(1, "a.txt"), shelf.read(0, "A.txt")) == (b"lower", b"upper")
+
+    def test_a_disk_that_takes_two_names_for_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As a Mac's does: the second one is refused, and nobody gets the other one's bytes."""
+        with Shelf(2) as shelf:
+            (folder,) = shelf.handoff(0).folders.folders
+            vars(folder.beneath)["_folds_case"] = True
+            shelf.do(0, write("leo.txt", b"leo"))
+            put_unseen(at(shelf.folder(0), "LEO.txt"), b"leo")
+            monkeypatch.setattr("flask_s3handoff.beneath.os.listdir", lambda _: ["leo.txt"])
+
+            def refused(folder: str) -> None:
+                with pytest.raises(FileExistsError, match="only in case"):
+                    read(at(folder, "LEO.txt"))
+
+            shelf.do(0, refused)
+            assert shelf.read(0, "leo.txt") == b"leo"
 
     @pytest.mark.parametrize(
         "name",
@@ -550,13 +600,10 @@ class TestAllOfIt:
         monkeypatch.setattr("flask_s3handoff.folder.LARGE_PART_BYTES", 4)
         with Shelf(2) as shelf:
             shelf.do(0, write("a.txt", b"eleven byte"))
-            assert [verb for verb, _ in shelf.asked()] == [
-                "begin",
-                "part",
-                "part",
-                "part",
-                "complete",
-            ]
+            asked = [verb for verb, _ in shelf.asked()]
+            assert asked == ["begin", "part", "part", "part", "complete", "stat"]
+            assert shelf.read(0, "a.txt") == b"eleven byte"
+            assert shelf.asked() == [("open", A)]
             assert shelf.read(1, "a.txt") == b"eleven byte"
 
     def test_many_threads_want_one_cold_file(self) -> None:

@@ -14,6 +14,15 @@ from tests.servers import S3Server
 from tests.servers.rgw import GUEST
 
 
+def abort_uploads(server: S3Server, name: str) -> list[str]:
+    """Drop the unfinished uploads of a bucket, and return their keys."""
+    uploads = server.client.list_multipart_uploads(Bucket=name).get("Uploads", [])
+    for upload in uploads:
+        named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        server.client.abort_multipart_upload(Bucket=name, **named)
+    return [upload["Key"] for upload in uploads]
+
+
 @pytest.fixture
 def allow(rgw: S3Server) -> Iterator[Any]:
     """Give a policy to a user who owns nothing, and may do nothing else; take it away again."""

@@ -23,6 +23,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_s3handoff import S3Handoff
 from flask_s3handoff import cli as face
+from flask_s3handoff.command import NO_ANSWER, NOT_RIGHT, OK, WRONG_USE
 from flask_s3handoff.errors import ConfigError, Unavailable
 from flask_s3handoff.report import age_of, size_of, table
 from flask_s3handoff.store import Capabilities, kind_of
@@ -222,6 +223,61 @@ class TestCheck:
         assert run(app, "check", "--strict", "--no-probe").exit_code == 0
 
 
+class TestFolders:
+    """The way in, and the way out."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A folder of an app, with two files."""
+        folder = tmp_path / "papers"
+        folder.mkdir()
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text(name)
+        return folder
+
+    def app(self, store: MemoryStore, folder: Path) -> Flask:
+        places = {"papers/": {"path": str(folder)}}
+        return app_of(store, places=places, work_dir=str(folder.parent / "work"))
+
+    def test_what_lies_there_is_mirrored(self, store: MemoryStore, folder: Path) -> None:
+        """Once; a second run finds it done."""
+        app = self.app(store, folder)
+        done = run(app, "adopt")
+        assert (done.exit_code, done.stdout) == (0, "2 files mirrored, 0 as they were\n")
+        assert store.bytes_of("papers/a.txt") == b"a.txt"
+        told = json.loads(run(app, "adopt", "--json").stdout)
+        assert told == {"moved": 0, "unchanged": 2, "left": []}
+
+    def test_what_differs_is_left_and_named(self, store: MemoryStore, folder: Path) -> None:
+        """Nobody knows which of the two is right: the exit code says that somebody must look."""
+        put(store, "papers/a.txt", b"another")
+        done = run(self.app(store, folder), "adopt")
+        assert done.exit_code == 1
+        assert re.match(rf"left\s+{folder}/a.txt\n1 files mirrored", done.stdout)
+        assert store.bytes_of("papers/a.txt") == b"another"
+
+    def test_everything_is_brought_back(self, store: MemoryStore, tmp_path: Path) -> None:
+        """Onto a new disk."""
+        put(store, "papers/deep/c.txt", b"from there")
+        done = run(self.app(store, tmp_path / "new"), "pull")
+        assert (done.exit_code, done.stdout) == (0, "1 files brought, 0 as they were\n")
+        assert (tmp_path / "new" / "deep" / "c.txt").read_bytes() == b"from there"
+
+    @pytest.mark.parametrize("command", ["adopt", "pull"])
+    def test_without_folders_it_is_wrong_use(self, store: MemoryStore, command: str) -> None:
+        """The answer says what a folder is."""
+        done = run(app_of(store), command)
+        assert (done.exit_code, "'path'" in done.stderr) == (2, True)
+
+    def test_a_check_looks_at_the_folder(self, store: MemoryStore, folder: Path) -> None:
+        """One that is not there is told, and not made."""
+        there = run(self.app(store, folder), "check", "--no-probe").stdout
+        assert re.search(rf"ok\s+folder papers/\s+{folder}$", there, re.MULTILINE)
+        absent = run(self.app(store, folder / "absent"), "check", "--no-probe").stdout
+        assert re.search(r"warning\s+folder papers/\s+.* is not there", absent)
+        assert not (folder / "absent").exists()
+
+
 class TestWrongUse:
     """What cannot be done is told in a line, by an exit code of its own."""
 
@@ -265,7 +321,7 @@ class TestHelp:
 
     def test_every_exit_code_is_documented(self) -> None:
         """In the table for scripts, and in the help."""
-        codes = {face.OK, face.NOT_RIGHT, face.WRONG_USE, face.NO_ANSWER}
+        codes = {OK, NOT_RIGHT, WRONG_USE, NO_ANSWER}
         assert {int(code) for code in re.findall(r"^\| (\d) \|", page(), re.MULTILINE)} == codes
         assert all(f"{code} " in str(face.s3handoff.help) for code in codes)
 
@@ -312,6 +368,13 @@ class TestReport:
         monkeypatch.setitem(sys.modules, "rich", None)
         table(self.ROWS, file=out)
         assert out.getvalue() == "ok\tsecret key\tfine\nwarning\tx\tnot [so] fine\n"
+
+    def test_no_key_commands_the_terminal(self, out: io.StringIO) -> None:
+        """Whoever may begin an upload chooses its key."""
+        table([("1 B", "handoff/\x1b]0;owned\x07\n\u202ecod.exe")], file=out)
+        assert out.getvalue().count("\n") == 1
+        assert out.getvalue().rstrip("\n").isprintable() or "\t" in out.getvalue()
+        assert "\x1b" not in out.getvalue()
 
     def test_an_empty_table_is_no_line(self, out: io.StringIO) -> None:
         """Nor an error."""

@@ -245,8 +245,8 @@ class TestBucket:
         assert (found.state, found.mend) == ("failure", "flask s3handoff setup")
 
     def test_a_bucket_of_somebody_else_is_a_failure(self, account: Account) -> None:
-        """A 403 of a bucket is no 404."""
-        account.refusing["head_bucket"] = Refused("403", 403)
+        """Denied is not absent."""
+        account.refusing["list_objects_v2"] = Refused("AccessDenied", 403)
         (found,) = judged(account).values()
         assert found.state == "failure"
 

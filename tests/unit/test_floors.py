@@ -42,7 +42,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ],
     ],
     "faces": [
-        ["current", "hooks", "extension", "report", "cli"],
+        ["current", "hooks", "extension", "report", "command", "clifiles", "cli"],
         ["wsgi"],
         [
             "testing.bench",
@@ -60,8 +60,8 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "hooks", "extension", "cli"},
-    "click": {"cli"},
+    "flask": {"current", "hooks", "extension", "command", "cli"},
+    "click": {"command", "clifiles", "cli"},
     "rich": {"report"},
     "blinker": {"current"},
     "markupsafe": {"handle"},

@@ -122,6 +122,17 @@ def test_what_is_shut_stays_shut() -> None:
     assert account.buckets["acme-uploads"]["public_access_block"] == SHUT
 
 
+def test_a_web_site_is_not_shut() -> None:
+    """What somebody has opened by a policy stays open, and is said to be."""
+    account = Account()
+    site = {"Sid": "Site", "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    site["Resource"] = "arn:aws:s3:::acme-uploads/users/*"
+    account.buckets["acme-uploads"] = {"bucket_policy": json.dumps({"Statement": [site]})}
+    (step,) = [s for s in run(account, places={"users/": {}}) if s.name == "public access"]
+    assert (step.state, "statement Site" in step.text) == ("skipped", True)
+    assert "public_access_block" not in account.buckets["acme-uploads"]
+
+
 def test_ceph_can_still_be_written_to() -> None:
     """With `BlockPublicAcls` on it refuses every PUT (docs/decisions/0087)."""
     account = Account(url="https://s3.example.com")
@@ -185,7 +196,8 @@ def test_a_step_that_is_refused_fails_alone(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "code"), [("head_bucket", "403"), ("create_bucket", "BucketAlreadyExists")]
+    ("verb", "code"),
+    [("list_objects_v2", "AccessDenied"), ("create_bucket", "BucketAlreadyExists")],
 )
 def test_a_name_that_is_taken_is_told_with_a_free_one(verb: str, code: str) -> None:
     """All accounts share one space of names; nothing else is tried on a stranger's bucket."""
