@@ -84,8 +84,8 @@ mutants: setup  ## break the code on purpose, one line at a time: a test must no
 wheel: setup  ## build wheel and sdist, import the wheel in a clean environment
 	$(PY) -m tests.wheel_check
 
-fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
-	$(PY) -m tests.fuzz
+fuzz: setup  ## an hour of fuzzing by atheris and hypothesis (FUZZ="--hours 8 --target body"); not part of `make test`
+	$(PY) -m tests.fuzz $(FUZZ)
 
 soak: setup  ## an hour of traffic through three servers: nothing may grow; not part of `make test`
 	$(PY) -m tests.frameworks.big_upload 1024

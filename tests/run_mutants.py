@@ -80,7 +80,12 @@ def copy_tree(folder: Path) -> Path:
 def run_tests(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
     """Run tests against a copy."""
     # Byte code is judged by time and size: two mutants within a second would share it.
-    env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "FUZZ_SHRINK": "0",
+    }
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     command += [f"--timeout={SECONDS}", *tests]
     return subprocess.run(
