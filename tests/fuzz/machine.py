@@ -246,6 +246,11 @@ class Site:
         assert self.fleet.last is not None
         return self.fleet.last.index
 
+    def towards(self, server: int) -> int:
+        """Return the choice by which this server answers, unless it has just answered."""
+        others = [copy for copy in self.fleet.copies if copy.alive and copy is not self.fleet.last]
+        return next((n for n, copy in enumerate(others) if copy.index == server), 0)
+
     def fetches(self) -> int:
         """Return how often the store was asked for bytes."""
         return sum(verb == "fetch" for verb, _ in self.store.calls)
@@ -446,13 +451,14 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=any_one, server=a_server)
     def damage_local_copy(self, which: int, server: int) -> None:
-        """A local copy holds other bytes of the same length: it is fetched again."""
+        """A local copy holds other bytes of the same length: it is fetched again, if asked for."""
         if held := self._pick(which, lambda held: server in held.revision.local):
             path = os.path.join(self.site.work(server), held.revision.relpath)
             os.unlink(path)
             with open(path, "wb") as other:
                 other.write(b"?" * len(held.revision.content))
             held.revision.local.discard(server)
+            self._use(held, self.site.towards(server))
 
     @precondition(lambda self: sum(copy.alive for copy in self.site.fleet.copies) > 2)
     @rule(server=a_server)
@@ -475,10 +481,17 @@ class Machine(RuleBasedStateMachine):
         """A clock goes wrong, or is set."""
         self.world.skews[server] = seconds
 
-    @rule(seconds=st.sampled_from([1, 60, 300, MAX_AGE + 1]))
+    @rule(seconds=st.sampled_from([1, 60, 300]))
     def wait(self, seconds: int) -> None:
-        """Time passes; some of it is enough for a file to expire."""
+        """Time passes."""
         self.world.now += seconds
+
+    @rule(which=any_one, where=anywhere)
+    def expire(self, which: int, where: int) -> None:
+        """So much time passes that a file expires, give or take a clock, and is asked for."""
+        self.world.now += MAX_AGE + 1
+        if held := self._pick(which):
+            self._use(held, where)
 
     @rule(server=a_server, steps=st.sampled_from([1, 1, 2, 3]), everywhere=st.booleans())
     def rotate(self, server: int, steps: int, everywhere: bool) -> None:
