@@ -367,7 +367,7 @@ class TestErrors:
             (503, "SlowDown", Unavailable),  # F2
         ],
     )
-    def test_reading(
+    def test_b77_b80_reading(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
         """A GET that fails."""
@@ -397,7 +397,7 @@ class TestErrors:
             (503, "SlowDown", Unavailable),
         ],
     )
-    def test_writing(
+    def test_b77_b80_writing(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
         """A PUT that fails."""
