@@ -9,14 +9,14 @@ DEMO := .venv-demo/bin/python
 # PYTHONWARNINGS: setuptools warns at each editable install that it is one.
 INSTALL_US := -m pip install --quiet --no-deps --no-build-isolation --editable .
 LOCKED := -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
-CODE := $(wildcard flask_s3handoff example_app tests benchmarks)
+CODE := $(wildcard flask_s3handoff example_app tests benchmarks docs/conf.py docs/_ext)
 PYTEST := PYTHONDEVMODE=1 $(PY) -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 # Two environments are never made at once, and the output stays in order.
 .NOTPARALLEL:
-.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants fuzz soak wheel demo lock clean
+.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants fuzz soak wheel docs release-check demo lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,7 +69,7 @@ test-fast: setup  ## the unit tests: no servers, less than a minute
 	$(PYTEST) tests/unit
 
 # The cheap gates come first; pytest's own closing line ends it.
-test: setup test-deps check wheel test-oldest mutants test-all  ## everything, within 20 minutes on 2 cores
+test: setup test-deps check wheel docs test-oldest mutants test-all  ## everything, within 20 minutes on 2 cores
 
 test-all: setup
 	$(PYTEST) tests
@@ -83,6 +83,14 @@ mutants: setup  ## break the code on purpose, one line at a time: a test must no
 
 wheel: setup  ## build wheel and sdist, import the wheel in a clean environment
 	$(PY) -m tests.wheel_check
+
+# -E: read every page anew, since what is read from the code may have changed and the page has not.
+docs: setup  ## the documentation site, into build/docs; a warning is an error
+	$(PY) -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
+	$(PY) -m tests.docs.site_check build/docs
+
+release-check: setup  ## what must be right before a tag: wheel, sdist, description, changelog, version
+	$(PY) -m tests.release_check
 
 fuzz: setup  ## an hour of fuzzing by atheris and hypothesis (FUZZ="--hours 8 --target body"); not part of `make test`
 	$(PY) -m tests.fuzz $(FUZZ)

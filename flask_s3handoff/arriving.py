@@ -10,6 +10,7 @@ from urllib.parse import quote
 from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Request
 
+from .binding import binding_cookies
 from .leaving import take_query_token
 from .paths import TOKEN_FIELD
 from .visit import Rooms, Visit
@@ -53,7 +54,12 @@ def _without_token(url: str) -> str:
 
 
 def visit_of(
-    request: Request, rooms: Rooms, *, endpoint: str, principal: Callable[[], object]
+    request: Request,
+    rooms: Rooms,
+    *,
+    endpoint: str,
+    principal: Callable[[], object],
+    eager: bool = False,
 ) -> Visit:
     """Tell about a request: where it goes, from which browser, for which user.
 
@@ -65,11 +71,12 @@ def visit_of(
         method=request.method,
         path=quote(request.root_path + request.path, safe=_SAFE),
         script_root=quote(request.root_path, safe=_SAFE),
-        origin=_origin_of(request),
+        origin=lambda: _origin_of(request),
         secure=request.is_secure if secure is None else secure,
-        cookies=request.cookies,
+        cookies=binding_cookies(request.environ.get("HTTP_COOKIE", "")),
         endpoint=endpoint,
         principal=lambda: _text_or_none(principal()),
+        eager=eager,
     )
 
 

@@ -34,6 +34,16 @@ def has_binding_cookie(names: Iterable[str]) -> bool:
     return any(name.startswith((PLAIN_STEM, SECURE_STEM)) for name in names)
 
 
+def binding_cookies(header: str) -> dict[str, str]:
+    """Return the binding cookies of a ``Cookie`` header, by the very bytes of their names.
+
+    werkzeug 3.0 strips every kind of space from a name: ``"\\xa0__Host-…"``, which a sibling domain
+    may set, would pass for a cookie of this host alone (T6). Of one name the first counts.
+    """
+    pairs = [pair.strip(" \t").partition("=") for pair in header.split(";")]
+    return {name: value for name, _, value in reversed(pairs) if has_binding_cookie([name])}
+
+
 class Binder:
     """Judge and make the bindings of one request."""
 

@@ -31,7 +31,7 @@ _KNOWN_SECRETS = (  # long enough, and in every copy of Flask's own documentatio
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A permanent prefix, in its own bucket if need be.
+    """A permanent prefix, in its own bucket if need be; with a ``path`` it is a folder.
 
     >>> Place.from_mapping("users/", {"bucket": "acme-users", "region": "eu-central-1"}).bucket
     'acme-users'
@@ -44,6 +44,9 @@ class Place:
     acl: str | None = None
     public_url: str | None = None
     expires_seconds: int | None = None
+    path: str | None = None
+    immutable: bool = False
+    read_through: bool = True
 
     @classmethod
     def from_mapping(cls, prefix: str, options: Mapping[str, Any]) -> Place:
@@ -51,7 +54,10 @@ class Place:
         setting = f"S3HANDOFF_PLACES[{prefix!r}]"
         refuse_unless(isinstance(options, Mapping), setting, options, "a mapping of options")
         for name in options:
-            _check_place_option(setting, name)
+            if name not in _PLACE_OPTIONS:
+                raise ConfigError(f"{setting} takes {', '.join(_PLACE_OPTIONS)}, not {name!r}.")
+        if "path" not in options and (extra := {"immutable", "read_through"} & set(options)):
+            raise ConfigError(f"{setting}: {min(extra)!r} is for a folder, which has a 'path'.")
         return cls(
             prefix=judges.prefix(setting, prefix),
             bucket=optional(judges.bucket)(setting, options.get("bucket")),
@@ -60,18 +66,16 @@ class Place:
             acl=optional_text(f"{setting}['acl']", options.get("acl")),
             public_url=optional(judges.public_url)(setting, options.get("public_url")),
             expires_seconds=optional(judges.url_expires)(setting, options.get("expires")),
+            path=optional(judges.folder)(f"{setting}['path']", options.get("path")),
+            immutable=flag(f"{setting}['immutable']", options.get("immutable", False)),
+            read_through=flag(f"{setting}['read_through']", options.get("read_through", True)),
         )
 
 
-_PLACE_OPTIONS = ("bucket", "region", "owner", "acl", "public_url", "expires")
-_FOLDER_OPTIONS = ("path", "immutable", "read_through")
-
-
-def _check_place_option(setting: str, name: str) -> None:
-    if name in _FOLDER_OPTIONS:
-        raise ConfigError(f"{setting}: folders ({name!r}) are not part of this release.")
-    if name not in _PLACE_OPTIONS:
-        raise ConfigError(f"{setting} takes {', '.join(_PLACE_OPTIONS)}, not {name!r}.")
+_PLACE_OPTIONS = (
+    *("bucket", "region", "owner", "acl", "public_url", "expires"),
+    *("path", "immutable", "read_through"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +156,13 @@ class HandoffConfig:
                     f"S3HANDOFF_PLACES {place.prefix!r} and S3HANDOFF_PREFIX {self.prefix!r}"
                     " overlap: a lifecycle rule empties staging: no permanent file may lie there."
                 )
+        _check_folders(self)
         return self
+
+    @property
+    def folders(self) -> tuple[Place, ...]:
+        """The places that are folders of the app."""
+        return tuple(place for place in self.places if place.path is not None)
 
     def place_of(self, key: object) -> Place:
         """Return the place with the longest prefix of this key, or raise ``InvalidKey``."""
@@ -161,6 +171,23 @@ class HandoffConfig:
         if not below:
             raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
         return max(below, key=lambda place: len(place.prefix))
+
+
+def _check_folders(config: HandoffConfig) -> None:
+    """Refuse folders in which we would meet ourselves, or each other."""
+    if not config.paths and not config.folders:
+        raise ConfigError("S3HANDOFF_PATHS is empty, and no place is a folder: nothing is left.")
+    paths = [place.path or "" for place in config.folders]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ConfigError(f"S3HANDOFF_PLACES: {twice} is the 'path' of two places.")
+    own = [config.work_dir, str(config.store)[4:] if str(config.store)[:4] == "dir:" else None]
+    for path in paths:
+        for other in filter(None, own):
+            if os.path.commonpath([path, other]) in (path, other):
+                raise ConfigError(
+                    f"S3HANDOFF_PLACES: the folder {path} and {other}, where we keep our own files,"
+                    " must not lie in each other."
+                )
 
 
 def secret_keys(mapping: Mapping[str, Any]) -> list[str | bytes]:

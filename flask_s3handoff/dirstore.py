@@ -36,7 +36,7 @@ from .records import (
     remove,
     write,
 )
-from .store import LOCAL, Content, Entry, Kind, OpenedFile
+from .store import LOCAL, Content, Entry, Kind, OpenedFile, Unchanged
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -67,11 +67,11 @@ class DirStore:
         sha256: str,
         kind: Kind,
         if_absent: bool = False,
-    ) -> None:
+    ) -> str:
         """Keep the bytes, if they are those that were announced."""
         body.seek(0)
         record = new_record(key, kind, size, sha256)
-        self._keep("put", record, chunks_of(body), overwrite=not if_absent)
+        return self._keep("put", record, chunks_of(body), overwrite=not if_absent)
 
     def begin(self, key: str, *, kind: Kind) -> DirParts:
         """Start a multipart upload, whose parts are blobs without a record."""
@@ -88,12 +88,14 @@ class DirStore:
             blob = opened.file.fileno()
             fill(fd, size, lambda span: _Slice(blob, span), progress=progress, until=until)
 
-    def open(self, key: str) -> OpenedFile:
+    def open(self, key: str, *, unless: str = "") -> OpenedFile:
         """Open the bytes for reading; a reader keeps what it has opened."""
         spot = self._spot(key)
         with _disk("open"):
             for _ in range(_ATTEMPTS):
                 record, written = read_record(spot)
+                if unless == record.blob:
+                    raise Unchanged
                 # Between the two, another writer may have put a new record in place.
                 with contextlib.suppress(FileNotFoundError):
                     path = spot.path_of(record.blob)
@@ -138,7 +140,7 @@ class DirStore:
         """Refuse: what lies in a folder has no address (``capabilities.presigned_urls``)."""
         raise ConfigError(f"{key!r} lies in a folder, which has no addresses of its own.")
 
-    def _keep(self, verb: str, record: Record, chunks: Iterable[bytes], *, overwrite: bool) -> None:
+    def _keep(self, verb: str, record: Record, chunks: Iterable[bytes], *, overwrite: bool) -> str:
         """Write the blob, judge it, and let the record name it; nothing is left of what fails."""
         with _disk(verb):
             spot = self._spot(record.key, make=True)
@@ -150,6 +152,7 @@ class DirStore:
             except BaseException:
                 remove(blob)
                 raise
+            return record.blob
 
     def _spot(self, key: str, *, make: bool = False) -> Spot:
         *folders, name = check_key(key).split("/")

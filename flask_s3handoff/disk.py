@@ -13,6 +13,8 @@ from .errors import Unavailable
 
 log = logging.getLogger("flask_s3handoff")
 
+FLOOR_BYTES = 64 << 20
+FLOOR_PARTS = 20
 _ATTEMPTS = 8
 
 T = TypeVar("T")
@@ -47,6 +49,19 @@ def refused(error: OSError) -> Unavailable:
     name = errno.errorcode.get(error.errno or 0, "unknown")
     log.error("The work folder cannot be used: %s (%s)", name, error)
     return Unavailable(errno=error.errno, detail=name)
+
+
+def shortage(folder: str, size: int) -> int:
+    """Return how many bytes this disk lacks to take ``size`` more and still have its floor free.
+
+    The floor is 64 MiB, or a twentieth of a smaller disk: who fills the work folder must not stop
+    whatever else writes there (T19). Not positive: there is room.
+    """
+    seen = os.statvfs(folder)
+    if not seen.f_blocks:  # a file system that does not know
+        return 0
+    floor = min(FLOOR_BYTES, seen.f_blocks * seen.f_frsize // FLOOR_PARTS)
+    return floor + size - seen.f_bavail * seen.f_frsize
 
 
 def despite_cleaners(work: Callable[[], T]) -> T:

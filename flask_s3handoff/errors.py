@@ -10,6 +10,7 @@
      ├─ Missing            410  missing      the store no longer has the file
      ├─ Corrupt            502  corrupt      the store gave other bytes than were signed
      ├─ Unavailable        503  unavailable  the store did not answer in time
+     │   └─ Unreadable     503  unavailable  the same out of ``open``: an OSError as well
      ├─ TooLarge           413  too_large    over S3HANDOFF_MAX_FILE_SIZE or S3HANDOFF_MAX_FILES
      ├─ Unbound            500  unbound      a redirect cannot carry while S3HANDOFF_BIND is "off"
      ├─ InvalidKey         400  invalid_key  not a key below a place
@@ -21,6 +22,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -148,6 +150,17 @@ class Unavailable(HandoffError):
     ) -> list[tuple[str, str]]:
         """Ask the client to come back in a few seconds (RFC 9110, 10.2.3)."""
         return [*super().get_headers(environ, scope), ("Retry-After", str(RETRY_AFTER_SECONDS))]
+
+
+class Unreadable(Unavailable, OSError):
+    """A file of a folder cannot be had from the store: what ``open`` raises.
+
+    An app may catch it as an ``OSError`` (``EIO``); one that does not answers with 503.
+    """
+
+    def __init__(self, description: str | None = None, *, path: str = "", **facts: Any) -> None:
+        super().__init__(description, **facts)
+        self.errno, self.strerror, self.filename = errno.EIO, self.description, path
 
 
 class TooLarge(HandoffError):

@@ -55,7 +55,7 @@ class Exchange:
         self.forgets = False
         self._carried: dict[int, _Carried] = {}
         self._patience = Patience(rooms.config.deadline_seconds)
-        self._carriage = Carriage(rooms, visit, self._patience)
+        self.carriage = Carriage(rooms, visit, self._patience)
 
     # Arriving
 
@@ -112,7 +112,7 @@ class Exchange:
 
     def _claims_of(self, text: str) -> list[Judged]:
         try:
-            return self._carriage.read(text)
+            return self.carriage.read(text)
         except HandoffError as error:
             self._refuse(error)
             self.unread = error if isinstance(error, Unavailable) else self.unread
@@ -178,6 +178,8 @@ class Exchange:
         began = time.monotonic()
         try:
             with self._patience.spend(claim.size) as until:
+                if pending := self._keep(file).pending:
+                    pending.wait(until)  # swept while still on its way to the store (F35)
                 path, source = self.rooms.mirror.rehydrate(
                     Revision(claim.relpath, claim.size, claim.sha256), until=until
                 )
@@ -294,17 +296,17 @@ class Exchange:
         """Return a token of these files, which the store has by then."""
         self.wait_for(files)
         self.token_given = True
-        return self._carriage.mint([file.claim for file in files])
+        return self.carriage.mint([file.claim for file in files])
 
     def query_token(self, files: Sequence[HandoffFile]) -> str:
         """Return a token for a redirect of ours; raises ``Unbound`` where tokens are bearers."""
         self.wait_for(files)
         self.token_given = True
-        return self._carriage.mint_for_url([file.claim for file in files])
+        return self.carriage.mint_for_url([file.claim for file in files])
 
     def leaving_cookies(self) -> list[Cookie]:
         """Return the cookies that the response has to set or delete."""
-        binder = self._carriage.binder
+        binder = self.carriage.binder
         if self.forgets:
             return binder.forget()
         return binder.leaving_cookies() if self.token_given else []

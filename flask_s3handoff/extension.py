@@ -7,6 +7,7 @@ or a token is really seen.
 from __future__ import annotations
 
 import mimetypes
+import os
 from collections.abc import Callable, Iterator
 from typing import IO, Any, TypeVar
 
@@ -29,6 +30,7 @@ from .files import HandoffFile
 from .handle import Handle
 from .handoff import Handoff, Source, StoredFile
 from .hooks import install
+from .moving import Moved, Progress
 from .paths import check_key
 from .store import OCTET_STREAM, Store
 
@@ -124,6 +126,27 @@ class S3Handoff(Handle):
             return file_or_key.url(expires=expires)
         root = request.root_path if has_request_context() else ""
         return current_handoff().url(check_key(file_or_key), expires, script_root=root)
+
+    # Folders
+
+    def track(self, path: str | os.PathLike[str]) -> None:
+        """Mirror this file, or all below this path, with what the request wrote.
+
+        For writers that Python does not see: ``subprocess``, sqlite3, libraries in C.
+        """
+        current_handoff().track(path)
+
+    def flush(self) -> None:
+        """Mirror now what was written outside of any request: at the end of a script or a task."""
+        current_handoff().flush()
+
+    def adopt(self, progress: Progress = lambda _done, _of: None) -> Moved:
+        """Mirror what lies in the folders already; nothing in the store is overwritten."""
+        return current_handoff().adopt(progress)
+
+    def pull(self, progress: Progress = lambda _done, _of: None) -> Moved:
+        """Bring every file of the folders from the store to this disk: the way out."""
+        return current_handoff().pull(progress)
 
     # Rules
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
 
-from .disk import Identity, despite_cleaners
+from .disk import Identity, despite_cleaners, disk
 from .errors import HandoffError
 from .paths import display_name
 from .tokens import Claim
@@ -192,7 +192,8 @@ class HandoffFile(FileStorage):
         """The bytes, read-only; opened, and fetched if need be, when asked for."""
         if self._stream is None or self._stream.closed or self._was_replaced(self._stream):
             self._close_stream()
-            self._stream = despite_cleaners(self._opened)
+            with disk():  # EMFILE, say, is a 503 too (F16)
+                self._stream = despite_cleaners(self._opened)
         return self._stream
 
     @stream.setter

@@ -41,14 +41,11 @@ _MAY_MATTER = re.compile(
 # Beyond these a page takes too long to read (H83).
 MAX_FORMS = 200
 MAX_CONTROLS = 1000
-MAX_TAGS, BYTES_PER_TAG = 2000, 16
+MAX_TAGS, BYTES_PER_TAG = 2000, 32
 
-# What, behind a doubt, may change the answer for a form before it.
-_LATER = re.compile(
-    rb"form(?:action|method|enctype)|[\s/\"']form\s*=|<base|hx-|data-turbo|_s3handoff"
-    rb"|type\s*=\s*[\"']?(?:file|[a-z]*&)",
-    re.IGNORECASE,
-)
+# What, behind a doubt, may change the answer for a form before it. Apart they are fast to find.
+_LATER = re.compile(rb"form(?:action|method|enctype|(?<=[\s/\"']form)\s*=)")
+_LATER_TYPE = re.compile(rb"type\s*=\s*[\"']?(?:file|[a-z]*&)")
 # What makes a parser reopen formatting elements just where our input would do it as well.
 _REOPENS = re.compile(rb"[^<\0]|<(?:[^a-zA-Z/!?]|(?:input|label|span)[\t\n\f\r />])", re.IGNORECASE)
 
@@ -113,10 +110,15 @@ def _read(page: bytes, is_own: IsOwn, *, formatting: bool) -> Reading:
         for tag in tags(page, formatting=formatting):
             reading.take(tag)
     except Doubt as doubt:
-        if _LATER.search(page, doubt.at):
+        if _matters_later(page[doubt.at :].lower()):
             reading.forms.clear()
     reading.end()
     return reading
+
+
+def _matters_later(rest: bytes) -> bool:
+    found = _LATER.search(rest) or _LATER_TYPE.search(rest)
+    return bool(found) or any(w in rest for w in (b"<base", b"hx-", b"data-turbo", b"_s3handoff"))
 
 
 class Reading:
@@ -132,12 +134,11 @@ class Reading:
         self.pointer: FormElement | None = None  # the parser's "form element pointer"
         self.barriers: list[bytes] = []
         self.templates = 0
-        self.in_select = False
-        self.in_button = False
+        self.in_select = self.in_button = False
         self.around_noscript: tuple[FormElement | None, int, bool] | None = None
         self.base: str | None = None
         self.base_is_foreign = False
-        self.unclosed: Counter[bytes] = Counter()  # formatting elements
+        self.unclosed, self.unclosed_total = Counter[bytes](), 0  # formatting elements
         self.opened_at: dict[bytes, int] = {}
         self.is_unsettled = False
 
@@ -200,7 +201,7 @@ class Reading:
         first = first_attributes(self.page, tag)
         action = _value_of(first, b"action")
         is_bare = not _REOPENS.match(self.page, tag.end)
-        is_unsettled = self.is_unsettled or self.unclosed.total() > 0
+        is_unsettled = self.is_unsettled or self.unclosed_total > 0
         return FormElement(
             insert_at=tag.end,
             depth=len(self.barriers),
@@ -281,8 +282,10 @@ class Reading:
         if not tag.is_end:
             self.opened_at.setdefault(tag.name, tag.end)
             self.unclosed[tag.name] += 1
+            self.unclosed_total += 1
         elif self.unclosed[tag.name]:
             self.unclosed[tag.name] -= 1
+            self.unclosed_total -= 1
         if tag.is_end and not self.unclosed[tag.name]:
             inside = self.opened_at.pop(tag.name, tag.start), tag.start
             opened = self.page.count(b"<", *inside) - 2 * self.page.count(b"</", *inside)
@@ -290,7 +293,7 @@ class Reading:
 
     def _settle(self, _tag: Tag) -> None:
         """Remember for good that a formatting element was left open where its end may not count."""
-        self.is_unsettled |= self.unclosed.total() > 0
+        self.is_unsettled |= self.unclosed_total > 0
 
 
 _IN_SELECT = FORMATTING | {b"select", b"input", b"button", b"base"}

@@ -60,7 +60,7 @@ class Handle(ABC):
         """Return a token of this request's files for a JSON or fragment client, or ``""``."""
         exchange = self._arrived()
         files = exchange.carried_files() if exchange else []
-        return exchange.token(files) if exchange and files else ""
+        return exchange.token(files) if exchange and (files or exchange.carriage.kept) else ""
 
     def restore(self, token: str) -> list[HandoffFile]:
         """Return the files of a token that a client gave back; ``Forged`` if it is not ours."""

@@ -15,10 +15,12 @@ from typing import IO, Any
 from .config import HandoffConfig, secret_keys
 from .dirstore import DirStore
 from .draft import Draft
-from .errors import AlreadyExists
+from .errors import AlreadyExists, ConfigError
 from .exchange import Exchange
+from .folders import Folders
 from .memory import MemoryStore
 from .mirror import Mirror
+from .moving import Moved, Progress, adopt, pull
 from .paths import check_prefix
 from .s3 import S3Store
 from .store import Kind, Store, kind_of
@@ -70,6 +72,7 @@ class Handoff:
             max_file_size_bytes=config.max_file_size_bytes,
         )
         self.rooms = Rooms(config, TokenSigner(keys), workdir, mirror, self.store, notify)
+        self.folders = _make_folders(config, self.rooms)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Handoff:
@@ -144,6 +147,38 @@ class Handoff:
         seconds = expires or place.expires_seconds or self.config.url_expires_seconds
         return self.rooms.link(key, None, seconds, script_root)
 
+    # Folders
+
+    def track(self, path: str | os.PathLike[str]) -> None:
+        """Mirror this file, or what is in this folder of a folder, with what the request wrote.
+
+        For writers that Python does not see: other programs, libraries in C.
+        """
+        self._the_folders().track(path)
+
+    def flush(self) -> None:
+        """Mirror now what was written outside of any request: at the end of a script or a task.
+
+        Raises ``Unavailable``; what failed is tried again while the process lives.
+        """
+        self._the_folders().errands.flush()
+
+    def adopt(self, progress: Progress = lambda _done, _of: None) -> Moved:
+        """Mirror every file that lies in the folders already: the way in.
+
+        Nothing in the store is overwritten. It may be broken off and begun again.
+        """
+        return adopt(self._the_folders(), progress)
+
+    def pull(self, progress: Progress = lambda _done, _of: None) -> Moved:
+        """Bring every file of the folders from the store to this disk: the way out."""
+        return pull(self._the_folders(), progress)
+
+    def _the_folders(self) -> Folders:
+        if self.folders is None:
+            raise ConfigError("No place in S3HANDOFF_PLACES has a 'path': there is no folder.")
+        return self.folders
+
     def open_link(self, text: str) -> tuple[IO[bytes], Kind]:
         """Return the file that a link of our own route names, and how to send it.
 
@@ -171,6 +206,13 @@ def _make_store(config: HandoffConfig) -> Store:
     return (
         MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
     )
+
+
+def _make_folders(config: HandoffConfig, rooms: Rooms) -> Folders | None:
+    """Watch the app's folders; without any, nothing is watched and nothing is wrapped."""
+    if not config.folders or not config.enabled:
+        return None
+    return Folders(config, mirror=rooms.mirror, store=rooms.store, workdir=rooms.workdir)
 
 
 def _make_workdir(config: HandoffConfig) -> WorkDir:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, has_request_context, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request, Response
@@ -28,10 +30,13 @@ from .current import (
     current_handoff,
     current_state,
     is_exempt,
+    parsed_exchange,
 )
 from .errors import HandoffError
-from .leaving import leave, may_carry
+from .folders import Folders
+from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
+from .tokens import Kept
 from .visit import LINK_ROUTE
 
 if TYPE_CHECKING:
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
+SCOPE_KEY = "s3handoff.scope"
 
 
 def install(app: Flask) -> None:
@@ -48,6 +54,9 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
+    if (folders := current_state(app).handoff.folders) is not None:
+        around.wsgi_app = _folder_gate(app.wsgi_app, folders)
+        around.process_response = _settling(app, folders)
     config = current_state(app).handoff.config
     if config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
@@ -69,6 +78,57 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
         return body if exchange is None else ClosingIterator(body, exchange.close)
 
     return gate
+
+
+def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
+    def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+        scope = environ[SCOPE_KEY] = folders.enter()
+        scope.learn = _kept_by_tokens
+        try:
+            body = wsgi_app(environ, start_response)
+        except BaseException:
+            folders.leave(scope)
+            raise
+        if scope:  # a file that is still open is mirrored when it is closed
+            return ClosingIterator(body, functools.partial(folders.leave, scope))
+        folders.leave(scope)
+        return body
+
+    return gate
+
+
+def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
+    """Mirror what the request wrote before anybody sees its response (DESIGN 5)."""
+    original: Callable[..., Any] = app.process_response
+    handle: Callable[..., Any] = app.handle_user_exception
+
+    def process_response(*arguments: Any) -> Response:
+        *context, response = arguments
+        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
+            return cast(Response, original(*arguments))
+        try:
+            folders.settle(scope, may_fail=response.status_code < 500)
+            for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
+                current_exchange().carriage.keep(key, sha256)
+        except HandoffError as error:
+            response.close()
+            response = app.make_response(handle(*context, error))
+        return cast(Response, original(*context, response))
+
+    return process_response
+
+
+def _kept_by_tokens() -> Mapping[str, Kept]:
+    """Read the request's tokens when the app first touches a folder that asks for them."""
+    if not has_request_context() or not acts_here():
+        return {}
+    with suppress(HTTPException):  # the app hears of it when it reads the form itself
+        return parsed_exchange().carriage.kept if _may_bring_tokens() else {}
+    return {}
+
+
+def _may_bring_tokens() -> bool:
+    return QUERY_TOKEN_KEY in request.environ or request.mimetype in FORM_TYPES
 
 
 def _with_our_request(app: Flask) -> Callable[..., Any]:
@@ -170,6 +230,7 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         if _is_idle(request.environ):
             return cast(Response, original(*arguments))
         *context, response = arguments
+        began = time.monotonic()
         try:
             left = _left(response)
         except HandoffError as error:
@@ -178,7 +239,11 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        return cast(Response, original(*context, left))
+        exchange = request.environ.get(EXCHANGE_KEY)
+        if app.debug and exchange is not None:
+            left = with_timing(exchange, left, time.monotonic() - began)
+        sent = original(*context, left)
+        return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response
 

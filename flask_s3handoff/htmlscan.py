@@ -73,9 +73,9 @@ class Attribute(NamedTuple):
 def tags(page: bytes, *, formatting: bool = False) -> Iterator[Tag]:
     """Yield the tags that matter to forms, in order; raise :exc:`Doubt` where the page gets unsure.
 
-    ``formatting`` adds the tags of FORMATTING and CELLS. A ``<noscript>`` is read both ways, as
-    text and as tags: it ends with an empty end tag of its own, and where the two ways differ is
-    doubt.
+    ``formatting`` adds the tags of FORMATTING, and of CELLS the first of several in a row. A
+    ``<noscript>`` is read both ways, as text and as tags: it ends with an empty end tag of its own,
+    and where the two ways differ is doubt.
 
     >>> [tag.name for tag in tags(b'<p><!-- <form> --><form method=post><input></form>')]
     [b'form', b'input', b'form']
@@ -124,19 +124,21 @@ def decoded(raw: bytes) -> str:
 
 
 def _walk(page: bytes, at: int, limit: int, token: re.Pattern[bytes]) -> Iterator[Tag]:
+    usual = token
     while at < limit:
         found = token.match(page, at, limit)
         if not found or found.end() == at:
             raise Doubt(at)
-        at = found.end()
-        start, end = found.span(1), found.span(2)
-        if start[0] > 0:
-            tag = Tag(found[1].lower(), False, start[0] - 1, at)
+        at, token, kind = found.end(), usual, found.lastindex
+        if kind == 1:
+            tag = Tag(found[1].lower(), False, found.start(1) - 1, at)
             yield tag
             if tag.name in _OPAQUE:
-                at = yield from _skip(page, tag, limit, token)
-        elif end[0] > 0:
-            yield Tag(found[2].lower(), True, end[0] - 2, at)
+                at = yield from _skip(page, tag, limit, usual)
+            elif tag.name in CELLS:
+                token = _formatting_token(cells=False)  # the next one says the same
+        elif kind == 2:
+            yield Tag(found[2].lower(), True, found.start(2) - 2, at)
 
 
 def _skip(page: bytes, tag: Tag, limit: int, token: re.Pattern[bytes]) -> Generator[Tag, None, int]:
@@ -178,6 +180,8 @@ def _script_end(page: bytes, tag: Tag, limit: int) -> int:
 
 def _foreign_end(page: bytes, tag: Tag, limit: int) -> int:
     """Return where an svg or math element ends; only balanced and plain ones are sure (H17b)."""
+    if icon := _ICON.match(page, tag.start, limit):
+        return icon.end()
     at, open_names = tag.start, list[bytes]()
     for _ in range(_MOST_TAGS + (limit - at) // 16):
         if not (found := _FOREIGN.match(page, at, limit)):
@@ -283,7 +287,7 @@ _ANY_ATTRIBUTES = (
     rb"""(?>(?:[_/]*+[^_/>\0][^_/>=\0]*+(?:[_]*+=[_]*+"""
     rb"""(?:"[^"\0]*+"|'[^'\0]*+'|[^_>"'\0][^_>\0]*+|(?=>))|(?![_]*+=))){0,%d})[_/]*+>"""
 ).replace(b"_", _GAP) % _MOST_ATTRIBUTES
-_TAG = b"(?:%b|%b)" % (_SIMPLE_ATTRIBUTES, _ANY_ATTRIBUTES)
+_TAG = b"(?:>|%b|%b)" % (_SIMPLE_ATTRIBUTES, _ANY_ATTRIBUTES)  # most have no attributes
 _REST_OF_NAME = rb"[^%b/>\0]*+" % _GAP
 # After `<`: nothing, a comment (H2, H3), or a bogus one up to the first `>` (H13, H20).
 _NO_TAG = (
@@ -295,12 +299,27 @@ _TOKEN = _compile_token(_STARTS, _ENDS)
 
 
 @functools.cache
-def _formatting_token() -> re.Pattern[bytes]:
+def _formatting_token(*, cells: bool = True) -> re.Pattern[bytes]:
     """Compile this one when a page asks for it: it takes longer than all the others together."""
-    starts, ends = _STARTS | FORMATTING | CELLS, _ENDS | FORMATTING
-    return _compile_token(starts, ends, _closed_formatting())
+    starts, ends = _STARTS | FORMATTING, _ENDS | FORMATTING
+    return _compile_token(starts | CELLS if cells else starts, ends, _closed_formatting())
 
 
+_PLAIN_ATTRIBUTES = _simple_attributes(rb"""^>"'=/\0""" + _GAP)
+# What most of them are, in one match: an svg of tags that close themselves.
+_ICON = re.compile(
+    b"<%b%b(?<!/>)(?>(?:[^<]*+<%b%b%b(?<=/>)){0,%d})[^<]*+</%b[%b]*+>"
+    % (
+        _spelled(b"svg"),
+        _NAME_ENDS + _PLAIN_ATTRIBUTES,
+        _none_of(_BREAKS_OUT),
+        _REST_OF_NAME,
+        _PLAIN_ATTRIBUTES,
+        _MOST_ATTRIBUTES,
+        _spelled(b"svg"),
+        _GAP,
+    )
+)
 # Group 3 is a tag whose last `/` may belong to an unquoted value; CDATA is left to doubt (H16).
 _FOREIGN = re.compile(
     b"(?>(?:[^<]*+<(?:%b)){0,%d})[^<]*+<(/?)([a-zA-Z]%b)(?:%b|(%b))"
@@ -308,7 +327,7 @@ _FOREIGN = re.compile(
         _NO_TAG % rb"|\[",
         _MOST_TAGS,
         _REST_OF_NAME,
-        _simple_attributes(rb"""^>"'=/\0""" + _GAP),
+        _PLAIN_ATTRIBUTES,
         _ANY_ATTRIBUTES,
     )
 )

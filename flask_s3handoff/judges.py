@@ -127,9 +127,7 @@ def list_of_text(setting: str, value: Any) -> tuple[str, ...]:
 
 def url_paths(setting: str, value: Any) -> tuple[str, ...]:
     paths = list_of_text(setting, value)
-    right = bool(paths) and all(
-        path.startswith("/") and not path.startswith("//") for path in paths
-    )
+    right = all(path.startswith("/") and not path.startswith("//") for path in paths)
     refuse_unless(right, setting, value, 'a list of URL paths such as ["/profile/"]')
     return paths
 
@@ -157,6 +155,15 @@ def work_dir(setting: str, value: Any) -> str:
     right = isinstance(value, str | os.PathLike) and os.path.isabs(value)
     refuse_unless(right, setting, value, "an absolute path")
     return str(os.fspath(value))
+
+
+def folder(setting: str, value: Any) -> str:
+    """Return the absolute path of a folder; a relative one starts where the process does."""
+    right = isinstance(value, str | os.PathLike) and bool(os.fspath(value))
+    refuse_unless(right, setting, value, "the path of a folder")
+    path = os.path.abspath(os.fsdecode(value))
+    refuse_unless(os.path.dirname(path) != path, setting, value, "a folder below the root")
+    return path
 
 
 def not_yet(setting: str, value: Any) -> bool:

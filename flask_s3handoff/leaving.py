@@ -31,20 +31,26 @@ MAX_STREAM_SECONDS = 0.25
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_PAGE = frozenset({204, 205, 206, 304})
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)
-_VALIDATORS = (
-    "ETag",
-    "Last-Modified",
-    "Content-MD5",
-    "Digest",
-    "Repr-Digest",
-    "Content-Digest",
-    "Accept-Ranges",
-    "Expires",
-    "Surrogate-Control",
-    "Surrogate-Key",
-    "CDN-Cache-Control",
-    "Cloudflare-CDN-Cache-Control",
-    "X-Accel-Expires",
+_VALIDATORS = frozenset(
+    {
+        "etag",
+        "last-modified",
+        "content-md5",
+        "digest",
+        "repr-digest",
+        "content-digest",
+        "accept-ranges",
+    }
+)
+_FOR_CACHES = frozenset(
+    {
+        "expires",
+        "surrogate-control",
+        "surrogate-key",
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "x-accel-expires",
+    }
 )
 
 
@@ -59,16 +65,40 @@ def leave(exchange: Exchange, response: Response) -> Response:
     if response.status_code >= 500:
         exchange.drop_edits()
     files = exchange.carried_files()
-    left = _carry(exchange, response, files) if files else response
-    if files and not exchange.token_given and not _is_sent_again(method, response):
+    carries = bool(files or exchange.carriage.kept) and not exchange.forgets
+    left = _carry(exchange, response, files) if carries else response
+    if carries and not exchange.token_given and not _is_sent_again(method, response):
         _warn_once(exchange, response)
-    private = exchange.token_given or exchange.by_redirect  # its URL has a token (T14, T15)
+    private = _is_private(exchange)
     if not private and not exchange.forgets:
         return left
     left = _copy_of(response) if left is response else left
     cookies = exchange.leaving_cookies()
     _set_cookies(left, cookies)
     return _made_private(left, varies=not cookies) if private else left
+
+
+def kept_private(exchange: Exchange, response: Response) -> Response:
+    """Return the response as private as it left us: an ``after_request`` may have loosened that."""
+    loosened = "private" not in response.headers.get("Cache-Control", "") or any(
+        name in response.headers for name in _FOR_CACHES
+    )
+    if not loosened or not _is_private(exchange):
+        return response
+    return _made_private(_copy_of(response), varies=False)
+
+
+def _is_private(exchange: Exchange) -> bool:
+    """Tell whether a token is in the response, or in the URL that it answers (T14, T15)."""
+    return exchange.token_given or exchange.by_redirect
+
+
+def with_timing(exchange: Exchange, response: Response, seconds: float) -> Response:
+    """Return a response that tells a browser's developer tools what leaving took, and the store."""
+    left, waited = _copy_of(response), exchange._patience.waited_seconds
+    said = f"s3handoff;dur={seconds * 1000:.1f}, store;dur={waited * 1000:.1f}"
+    left.headers.add("Server-Timing", said)
+    return left
 
 
 def may_carry(method: str, response: Response) -> bool:
@@ -127,7 +157,7 @@ def _redirect_target(exchange: Exchange, response: Response) -> str | None:
         return None
     if not _redirects_alone(visit.method, response):
         return None
-    if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin):
+    if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin()):
         return None
     return location if _on_our_paths(exchange, location) else None
 
@@ -220,7 +250,7 @@ def _additions(
         page, charset=charset[1] if charset else None, trusted_origins=origins
     ):
         chosen = _files_for(exchange, form, files)
-        if not chosen:
+        if chosen is None or not (chosen or exchange.carriage.kept):
             continue
         which = tuple(file.relpath for file in chosen)
         if which not in inputs:
@@ -232,13 +262,13 @@ def _additions(
 
 def _files_for(
     exchange: Exchange, form: Form, files: Sequence[HandoffFile]
-) -> Sequence[HandoffFile]:
-    """Choose what one form carries (DESIGN 3, "what is carried, and how far")."""
+) -> Sequence[HandoffFile] | None:
+    """Choose what one form carries (DESIGN 3, "what is carried, and how far"); None: not ours."""
     wanted = form.marked is not None or exchange.rooms.config.inject == "same-origin"
     if form.has_token or form.marked == "off" or not wanted:
-        return ()
+        return None
     if not _on_our_paths(exchange, form.action or ""):
-        return ()
+        return None
     if not exchange.by_redirect:
         return files
     starts_afresh = {file_input.name for file_input in form.file_inputs}
@@ -289,8 +319,9 @@ def _made_private(response: Response, *, varies: bool) -> Response:
     It does not vary by the cookie that it sets itself, or Back could not show it
     (docs/decisions/0007-vary-and-back.md).
     """
-    for name in _VALIDATORS:
-        response.headers.pop(name, None)
+    told = {name.lower() for name, _ in response.headers}
+    for name in told & (_VALIDATORS | _FOR_CACHES):
+        response.headers.remove(name)
     no_store = ", no-store" if "no-store" in response.headers.get("Cache-Control", "") else ""
     response.headers["Cache-Control"] = f"private, no-cache{no_store}"
     if varies and "*" not in response.vary:

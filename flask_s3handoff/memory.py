@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from .errors import AlreadyExists, ConfigError, Corrupt, Missing, Unavailable
-from .paths import check_key, check_prefix
+from .paths import check_key, check_prefix, random_name
 from .ranges import fill
-from .store import LOCAL, Capabilities, Content, Entry, Kind, OpenedFile
+from .store import LOCAL, Capabilities, Content, Entry, Kind, OpenedFile, Unchanged
 
 VERBS = (
     "put", "begin", "part", "complete", "abort",
@@ -29,6 +29,7 @@ class _Object:
     kind: Kind
     sha256: str | None
     written: datetime = field(default_factory=lambda: datetime.now(UTC))
+    etag: str = field(default_factory=random_name)
 
     def entry(self, key: str) -> Entry:
         return Entry(
@@ -37,6 +38,7 @@ class _Object:
             last_modified=self.written,
             content_type=self.kind.content_type,
             sha256=self.sha256,
+            etag=self.etag,
         )
 
 
@@ -103,14 +105,16 @@ class MemoryStore:
         sha256: str,
         kind: Kind,
         if_absent: bool = False,
-    ) -> None:
+    ) -> str:
         """Keep the bytes, if they are those that were announced."""
         self._enter("put", key)
         body.seek(0)
         data = body.read(size)
         if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
             raise Corrupt(detail="BadDigest")
-        self._keep(key, _Object(data, kind, sha256), overwrite=not if_absent)
+        item = _Object(data, kind, sha256)
+        self._keep(key, item, overwrite=not if_absent)
+        return item.etag
 
     def begin(self, key: str, *, kind: Kind) -> MemoryParts:
         """Start a multipart upload."""
@@ -133,10 +137,12 @@ class MemoryStore:
             until=until,
         )
 
-    def open(self, key: str) -> OpenedFile:
+    def open(self, key: str, *, unless: str = "") -> OpenedFile:
         """Open the bytes for reading."""
         self._enter("open", key)
         found = self._at(key)
+        if unless == found.etag:
+            raise Unchanged
         return OpenedFile(found.entry(key), io.BytesIO(found.data))
 
     def stat(self, key: str) -> Entry:

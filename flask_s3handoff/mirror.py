@@ -127,6 +127,7 @@ class Inflow:
         return 0 if self._upload is None else self._upload.sent
 
     def _send(self, size: int) -> None:
+        self._mirror.workdir.check_room()
         if self._upload is None:
             self._upload = self._mirror.upload(self._relpath, self._draft, self._kind)
         self._upload.send(size)
@@ -241,7 +242,7 @@ class Mirror:
 
     def _fetch(self, revision: Revision, until: float) -> str:
         key, size = self.key_of(revision.relpath), revision.size
-        with self.workdir.begin() as draft:
+        with self.workdir.begin(size) as draft:
             self._the_store().fetch(key, draft.fd, size=size, progress=draft.absorb, until=until)
             if not draft.holds(size=size, sha256=revision.sha256):
                 log.error("The store gave other bytes for %s than were signed", key)
@@ -250,9 +251,13 @@ class Mirror:
 
     # Both
 
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done beside the request."""
+        return self._pool.submit(work)
+
     def do(self, work: Callable[[], T], *, until: float) -> T:
         """Have something done beside the request, and wait for it until then."""
-        return result_of(self._pool.submit(work), until=until)
+        return result_of(self.submit(work), until=until)
 
     def key_of(self, relpath: str) -> str:
         """Return the key of a revision; its relative path is judged though it was signed (B31)."""

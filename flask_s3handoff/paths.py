@@ -27,7 +27,7 @@ MAX_KEY_BYTES = 900  # S3 allows 1,024; SeaweedFS refuses that (reference: compo
 MAX_FILENAME_LENGTH = 255
 MAX_FIELD_BYTES = 255
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8  # one for each byte
 _RANDOM_LENGTH = 26  # 26 × 5 bits: nobody guesses one
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}"
 _RELPATH = re.compile(rf"[0-9]{{8}}/[a-z2-7]{{{_RANDOM_LENGTH}}}/{_NAME}")
@@ -52,7 +52,7 @@ def new_relpath(filename: str, *, now: float | None = None) -> str:
 
 def random_name() -> str:
     """Return 26 random characters of ``[a-z2-7]``: 130 bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+    return secrets.token_bytes(_RANDOM_LENGTH).translate(_LETTERS).decode()
 
 
 def is_relpath(text: object) -> bool:

@@ -50,6 +50,7 @@ class Record:
             last_modified=datetime.fromtimestamp(written, UTC),
             content_type=self.content_type,
             sha256=self.sha256,
+            etag=self.blob,
         )
 
 
@@ -126,7 +127,7 @@ def load(path: str) -> tuple[Record, float]:
 
 def _corrupt(what: str) -> Corrupt:
     """Return the error; which file it is, is for the operator and not for a page (T38)."""
-    log.error("%s", what)
+    log.error("The store's folder is damaged: %s", what)
     return Corrupt()
 
 

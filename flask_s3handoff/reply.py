@@ -55,6 +55,7 @@ class Reply:
 
     # What an idle request never changes costs it nothing.
     exchange: Exchange | None = None
+    settle: Callable[[], object] | None = None
     has_left = False
     _has_data = False
     _head: tuple[str, Headers] | None = None
@@ -154,6 +155,8 @@ class Reply:
             return body
         if self._head is None:
             raise AssertionError("the app returned without calling start_response")
+        if self.settle is not None:
+            self.settle()
         if self.exchange is None:
             self._send(*self._head)
             return body

@@ -45,6 +45,21 @@ class Root:
             _judge(root)
         return root
 
+    def look(self) -> tuple[str, str | None]:
+        """Return the folder and what is wrong with it, and make nothing.
+
+        Who looks may be another user than the server: what he made, the server could not use.
+        """
+        root = self._chosen or self._wanted or self._temporary()
+        try:
+            _judge(root)
+            _check_writable(root)
+        except FileNotFoundError:
+            return root, _why_not_made(root)
+        except (ConfigError, OSError) as error:
+            return root, str(error)
+        return root, None
+
     def _choose(self) -> str:
         if self._wanted is None:
             return self._temporary()
@@ -68,6 +83,13 @@ class Root:
 def _make(root: str) -> None:
     with suppress(FileExistsError):  # whatever it is, it is judged next
         os.makedirs(root, 0o700)
+
+
+def _why_not_made(root: str) -> str | None:
+    parent = os.path.dirname(root)
+    while not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    return None if os.access(parent, os.W_OK | os.X_OK) else f"{parent} cannot be written"
 
 
 def _judge(root: str) -> None:

@@ -100,7 +100,7 @@ class S3Store:
         sha256: str,
         kind: Kind,
         if_absent: bool = False,
-    ) -> None:
+    ) -> str:
         """Store at most 5 GiB in one request, whose digest S3 checks itself.
 
         With ``if_absent``, on an endpoint without conditional PUTs, we look first: a writer between
@@ -109,7 +109,7 @@ class S3Store:
         bucket = self._bucket_of(key)
         once = self._once(key, self.capabilities.conditional_put) if if_absent else {}
         try:
-            bucket.ask(
+            answer = bucket.ask(
                 "put_object",
                 once,
                 Key=key,
@@ -121,8 +121,10 @@ class S3Store:
             )
         except AlreadyExists as error:
             # Was the first answer lost, and did the next attempt meet the first one's object?
-            if not error.facts.get("retries") or self.stat(key).sha256 != sha256:
+            if not error.facts.get("retries") or (entry := self.stat(key)).sha256 != sha256:
                 raise
+            return entry.etag
+        return str(answer.get("ETag", ""))
 
     def begin(self, key: str, *, kind: Kind) -> Upload:
         """Start a multipart upload; all parts but the last have at least 5 MiB."""
@@ -152,9 +154,10 @@ class S3Store:
 
         fill(fd, size, get, progress=progress, until=until)
 
-    def open(self, key: str) -> S3Opened:
+    def open(self, key: str, *, unless: str = "") -> S3Opened:
         """Open the object for streaming, by one GET."""
-        answer = self._bucket_of(key).ask("get_object", Key=key)
+        changed = {"IfNoneMatch": unless} if unless else {}
+        answer = self._bucket_of(key).ask("get_object", Key=key, **changed)
         try:
             return S3Opened(answer["Body"], _entry(key, answer), self._deadline_seconds)
         except Unavailable:
@@ -335,6 +338,7 @@ def _entry(key: str, answer: dict[str, Any]) -> Entry:
         last_modified=said(answer, "LastModified").astimezone(UTC),
         content_type=answer.get("ContentType"),
         sha256=metadata.get("sha256"),
+        etag=answer.get("ETag", ""),
     )
 
 

@@ -64,7 +64,7 @@ class Bucket:
     def _ask_once(self, verb: str, headers: Mapping[str, str], params: dict[str, Any]) -> Any:
         if "Body" in params:
             params["Body"].seek(0)
-        where = f"{self.name}/{params.get('Key') or params['Prefix']}"
+        where = f"{self.name}/{params.get('Key') or params.get('Prefix', '')}"
         with translated(verb, where), sending(headers):
             return getattr(self.client, verb)(Bucket=self.name, **params)
 

@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol, Self
 from urllib.parse import quote
 
+from .errors import HandoffError
 from .paths import MAX_SUFFIX_LENGTH, display_name, suffix_of
 
 OCTET_STREAM = "application/octet-stream"
@@ -64,6 +65,14 @@ class Entry:
     last_modified: datetime
     content_type: str | None = None
     sha256: str | None = None
+    etag: str = ""
+    """What changes with the object, to be given back as ``unless``; empty where nobody tells."""
+
+
+class Unchanged(HandoffError):
+    """The object still is what ``unless`` said. It never leaves the package."""
+
+    reason = "unchanged"
 
 
 @dataclass(frozen=True)
@@ -151,8 +160,11 @@ class Store(Protocol):
         sha256: str,
         kind: Kind,
         if_absent: bool = False,
-    ) -> None:
-        """Store ``size`` bytes in one request; with ``if_absent`` it may be ``AlreadyExists``."""
+    ) -> str:
+        """Store ``size`` bytes in one request, and return their ``Entry.etag``.
+
+        With ``if_absent`` it may be ``AlreadyExists``.
+        """
 
     def begin(self, key: str, *, kind: Kind) -> Parts:
         """Start a multipart upload, whose object may have no ``sha256`` in its entry."""
@@ -167,8 +179,11 @@ class Store(Protocol):
         ``time.monotonic``. Another length is ``Corrupt``.
         """
 
-    def open(self, key: str) -> Opened:
-        """Open the object for reading, by one request."""
+    def open(self, key: str, *, unless: str = "") -> Opened:
+        """Open the object for reading, by one request.
+
+        Raises ``Unchanged`` while it has the etag ``unless``.
+        """
 
     def stat(self, key: str) -> Entry:
         """Tell about the object, or raise ``Missing``."""

@@ -16,14 +16,20 @@ LEFTOVER_SECONDS = 6 * 3600
 _DAY_AND_SKEW_SECONDS = 86_400 + 3600
 
 
-def sweep(root: str, *, max_bytes: int, max_age_seconds: float, now: float) -> None:
-    """Remove local copies that are too old, then the oldest until ``max_bytes`` are kept."""
+def sweep(
+    root: str, *, max_bytes: int, max_age_seconds: float, now: float, short_bytes: int = 0
+) -> None:
+    """Remove local copies that are too old, then the oldest until ``max_bytes`` are kept.
+
+    Where the disk lacks ``short_bytes``, that much less is kept.
+    """
     copies = sorted(_copies_below(root))
     total = sum(copy.size for copy in copies)
+    most = min(max_bytes, total - short_bytes)
     for copy in copies:
         age = now - copy.modified_at
         outlived = age > FRESH_SECONDS and copy.is_older(max_age_seconds, now)
-        if outlived or (total > max_bytes and age > JUST_NOW_SECONDS):
+        if outlived or (total > most and age > JUST_NOW_SECONDS):
             _remove(copy)
             total -= copy.size
     for path, modified_at in _leftovers_below(root):

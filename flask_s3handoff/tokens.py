@@ -58,6 +58,15 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A file that the app keeps in a folder: its key, and what the store had under it then."""
+
+    key: str
+    sha256: str
+    stored_at: int
+
+
+@dataclass(frozen=True)
 class Binding:
     """To whom a token belongs: a random cookie, and a user in addition.
 
@@ -83,7 +92,7 @@ class Token:
     """A token that was read: its signature is ours, its fields have the right shape."""
 
     binding: Binding
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claim | Kept, ...] = ()
     bundle: Bundle | None = None
 
 
@@ -103,6 +112,7 @@ class TokenSigner:
         self._keys = keys
         self._now = now
         self._signers: dict[str, Signer] = {}
+        self._known_keys: list[bytes] = []
 
     def mint(self, token: Token) -> str:
         """Return the text of a token; two mints of the same claims differ (BREACH, threat T16)."""
@@ -125,11 +135,11 @@ class TokenSigner:
                 return key, content_type, disposition
         raise Forged()
 
-    def pack_claims(self, claims: Sequence[Claim]) -> bytes:
+    def pack_claims(self, claims: Sequence[Claim | Kept]) -> bytes:
         """Return the body of a staged bundle; the token that names it signs its sha256."""
         return json.dumps([_row(claim) for claim in claims], ensure_ascii=False).encode()
 
-    def unpack_claims(self, body: bytes) -> tuple[Claim, ...]:
+    def unpack_claims(self, body: bytes) -> tuple[Claim | Kept, ...]:
         """Return the claims of a staged bundle, judged like those of a token."""
         return _claims_of(_json(body))
 
@@ -144,8 +154,14 @@ class TokenSigner:
             for key in self._key_list()
         )
 
+    def fingerprints(self) -> list[str]:
+        """Return the start of each key's digest of a constant, newest last, to compare servers."""
+        return [self._digest(key, "fingerprint", "")[:8] for key in self._key_list()]
+
     def _key_list(self) -> list[bytes]:
-        return [key.encode() if isinstance(key, str) else key for key in self._keys()]
+        if not self._known_keys:
+            self._known_keys = [k.encode() if isinstance(k, str) else k for k in self._keys()]
+        return self._known_keys
 
     @staticmethod
     def _digest(key: bytes, purpose: str, value: str) -> str:
@@ -234,8 +250,10 @@ def _pack(token: Token) -> list[Any]:
     ]
 
 
-def _row(claim: Claim) -> list[Any]:
+def _row(claim: Claim | Kept) -> list[Any]:
     digest = _b64(bytes.fromhex(claim.sha256)).decode()
+    if isinstance(claim, Kept):
+        return [claim.key, digest, claim.stored_at]
     return [
         claim.relpath,
         claim.field,
@@ -265,14 +283,18 @@ def _binding_of(fields: list[Any]) -> Binding:
     raise Forged()
 
 
-def _claims_of(rows: Any) -> tuple[Claim, ...]:
+def _claims_of(rows: Any) -> tuple[Claim | Kept, ...]:
     if not isinstance(rows, list):
         raise Forged()
     return tuple(_claim_of(row) for row in rows)
 
 
-def _claim_of(row: Any) -> Claim:
+def _claim_of(row: Any) -> Claim | Kept:
     match row:
+        case [str(key), str(digest), int(at)] if not isinstance(at, bool):
+            kept = Kept(key, _unb64(digest.encode()).hex(), at)
+            if _SHA256.fullmatch(kept.sha256) and at >= 0:
+                return kept
         case [str(path), str(field), str(name), str(kind), int(size), str(digest), int(at)] if (
             not isinstance(size, bool) and not isinstance(at, bool)
         ):

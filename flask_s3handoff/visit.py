@@ -47,11 +47,12 @@ class Visit:
     method: str
     path: str
     script_root: str
-    origin: str
+    origin: Callable[[], str]
     secure: bool
     cookies: Mapping[str, str]
     endpoint: str
     principal: Callable[[], str | None]
+    eager: bool = False  # the app sees whole files: they are fetched before it runs
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
+        self.waited_seconds = 0.0
 
     @contextmanager
     def spend(self, size: int = 0) -> Iterator[float]:
@@ -77,4 +79,6 @@ class Patience:
         try:
             yield began + max(self._left, 0.0) + allowance
         finally:
-            self._left -= max(0.0, time.monotonic() - began - allowance)
+            took = time.monotonic() - began
+            self.waited_seconds += took
+            self._left -= max(0.0, took - allowance)

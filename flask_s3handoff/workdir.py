@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import IO
 
-from .disk import Identity, despite_cleaners, disk, open_private, refused
+from .disk import Identity, despite_cleaners, disk, open_private, refused, shortage
 from .draft import Draft
 from .errors import InvalidKey
 from .flight import Turns, locked_file
@@ -74,17 +74,36 @@ class WorkDir:
         self._swept_at = -math.inf
         self._unswept_bytes = 0
 
+    def look(self) -> tuple[str, str | None]:
+        """Return the folder and what is wrong with it, and make nothing."""
+        return self._root.look()
+
     # Drafts and local copies
 
-    def begin(self) -> Draft:
-        """Open a draft; close it, published or not."""
+    def begin(self, size: int = 0) -> Draft:
+        """Open a draft for at least ``size`` bytes; close it, published or not."""
+        self.check_room(size)
         with disk():
             return despite_cleaners(self._begin)
+
+    def check_room(self, size: int = 0) -> None:
+        """Raise ``Unavailable`` when ``size`` bytes more would leave the disk too little (T19).
+
+        Local copies go first: they can be fetched again.
+        """
+        with disk():
+            if (short := despite_cleaners(lambda: self._shortage(size))) > 0:
+                self.evict(short_bytes=short)
+            if short > 0 and despite_cleaners(lambda: self._shortage(size)) > 0:
+                raise OSError(errno.ENOSPC, "too little free space is left", self._root.path())
+
+    def _shortage(self, size: int) -> int:
+        return shortage(self._root.path(), size)
 
     def _begin(self) -> Draft:
         if (fd := self._open_nameless()) is not None:
             return Draft(fd, part=None, publish=self.publish)
-        part = os.path.join(self._folder("part"), f"{random_name()}.part")
+        part = os.path.join(self.folder("part"), f"{random_name()}.part")
         fd = open_private(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o400)
         return Draft(fd, part=part, publish=self.publish)
 
@@ -175,7 +194,7 @@ class WorkDir:
             return despite_cleaners(lambda: self._copy(original, clean_name(name)))
 
     def _copy(self, original: IO[bytes], name: str) -> str:
-        folder = os.path.join(self._folder("edit"), f"{os.getpid()}-{random_name()}")
+        folder = os.path.join(self.folder("edit"), f"{os.getpid()}-{random_name()}")
         os.mkdir(folder, 0o700)
         path = os.path.join(folder, name)
         try:
@@ -212,17 +231,26 @@ class WorkDir:
             yield
 
     def _lock(self, relpath: str, until: float) -> AbstractContextManager[None]:
-        return locked_file(os.path.join(self._folder("lock"), relpath.split("/")[1]), until=until)
+        return locked_file(os.path.join(self.folder("lock"), relpath.split("/")[1]), until=until)
 
     # Eviction
 
-    def evict(self) -> None:
-        """Remove what outlived its claim, the oldest beyond ``max_bytes``, and what a kill left."""
+    def evict(self, *, short_bytes: int = 0) -> None:
+        """Remove what outlived its claim, the oldest beyond ``max_bytes``, and what a kill left.
+
+        ``short_bytes`` more go where the disk lacks them.
+        """
         now = self._swept_at = self._now()
         self._unswept_bytes = 0
         with disk():
             root = self._root.path()
-        sweep(root, max_bytes=self._max_bytes, max_age_seconds=self._max_age_seconds, now=now)
+        sweep(
+            root,
+            max_bytes=self._max_bytes,
+            short_bytes=short_bytes,
+            max_age_seconds=self._max_age_seconds,
+            now=now,
+        )
 
     def _is_sweep_due(self) -> bool:
         """Sweep once a minute, sooner when much was written: the limit is for the disk's sake."""
@@ -238,7 +266,8 @@ class WorkDir:
         with disk():
             return os.path.join(self._root.path(), relpath)
 
-    def _folder(self, name: str) -> str:
+    def folder(self, name: str) -> str:
+        """Return a folder of ours in the work folder, made if need be."""
         folder = os.path.join(self._root.path(), name)
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
@@ -247,9 +276,14 @@ class WorkDir:
 
 def _make_folders(path: str) -> None:
     box = os.path.dirname(path)
-    for folder in (os.path.dirname(box), box):
+    try:
+        os.mkdir(box, 0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:  # the first of its day
         with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
+            os.mkdir(os.path.dirname(box), 0o700)
+        os.mkdir(box, 0o700)
 
 
 def _link_file(draft: Draft, path: str) -> None:

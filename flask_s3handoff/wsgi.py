@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import get_path_info
+from werkzeug.wsgi import ClosingIterator, get_path_info
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
 from .exchange import Exchange
 from .files import HandoffFile
+from .folders import Folders
 from .handle import Handle
 from .handoff import Handoff as Handoff
 from .links import serve_link
 from .paths import is_below
 from .refill import Refill, brings_form
 from .reply import Reply
+from .scope import Scope
 from .visit import LINK_ROUTE, Visit
 
 if TYPE_CHECKING:
@@ -111,7 +114,9 @@ class HandoffMiddleware:
         self, environ: WSGIEnvironment, start_response: StartResponse, reply: Reply
     ) -> Iterable[bytes]:
         try:
-            return reply.leave(self._application(environ, reply.start))
+            if self._handoff.folders is None:
+                return reply.leave(self._application(environ, reply.start))
+            return self._answer_with_folders(self._handoff.folders, environ, reply)
         except HandoffError as error:  # the store is down, or the app let it through
             reply.close()
             if reply.has_left:
@@ -120,6 +125,29 @@ class HandoffMiddleware:
         except BaseException:
             reply.close()
             raise
+
+    def _answer_with_folders(
+        self, folders: Folders, environ: WSGIEnvironment, reply: Reply
+    ) -> Iterable[bytes]:
+        """Mirror what the app writes in folders before its answer leaves (DESIGN 5)."""
+        scope = folders.enter()
+        scope.learn = lambda: reply.exchange.carriage.kept if reply.exchange else {}
+        reply.settle = partial(self._settle, folders, scope, environ[HANDLE_KEY])
+        try:
+            body = reply.leave(self._application(environ, reply.start))
+        except BaseException:
+            folders.leave(scope)
+            raise
+        if scope:  # a file that is still open is mirrored when it is closed
+            return ClosingIterator(body, partial(folders.leave, scope))
+        folders.leave(scope)
+        return body
+
+    def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle) -> None:
+        folders.settle(scope)
+        if scope.stored and is_below(handle.path, self._handoff.config.paths):
+            for key, sha256 in folders.kept(scope).items():
+                handle.begin().carriage.keep(key, sha256)
 
     def _serve_link(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -146,6 +174,7 @@ class RequestHandle(Handle):
         self._reply = reply
         self._principal = principal
         self._root = reply.environ.get("SCRIPT_NAME", "")
+        self.path = get_path_info(reply.environ) or "/"
 
     def replace(
         self, file: HandoffFile | str, source: bytes | IO[bytes] | str | os.PathLike[str]
@@ -204,4 +233,5 @@ class RequestHandle(Handle):
             # no path: strangers choose those, and each is remembered when it was warned of
             endpoint=next((p for p in paths if is_below(request.path, (p,))), "the app"),
             principal=lambda: self._principal(self._reply.environ),
+            eager=True,
         )

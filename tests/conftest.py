@@ -11,9 +11,9 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests import servers
+from tests import leaks, servers
 from tests.leaks import Watch
-from tests.servers import CountingProxy, LoadBalancer, S3Server, WebServer
+from tests.servers import Cache, CountingProxy, LoadBalancer, S3Server, WebServer
 
 # What may be skipped even in CI: what the endpoint under test, or the platform, is known to lack.
 LACKING = ("endpoint lacks", "platform lacks")
@@ -73,16 +73,28 @@ def _refuse_skip(report: R) -> R:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a file of ours open, a thread of ours busy, or a `.part` file.
+    """Fail a test that leaves a file of ours open, a thread busy, a `.part` or an unfinished upload.
 
     A test that kills a writer says so: `@pytest.mark.leaves_parts`.
     """
     wants_folder = "tmp_path" in request.fixturenames
     watch = Watch([request.getfixturevalue("tmp_path")] if wants_folder else [])
     yield
-    allowed = "partial file" if request.node.get_closest_marker("leaves_parts") else "\0"
-    if left := [leak for leak in watch.leaks() if not leak.startswith(allowed)]:
+    if request.node.get_closest_marker("leaves_parts"):
+        allowed = ("partial file", leaks.UNFINISHED)
+        left = [leak for leak in watch.leaks() if not leak.startswith(allowed)]
+        leaks.forget_stores()
+    else:
+        left = watch.leaks()
+    if left:
         pytest.fail("left behind: " + ", ".join(left))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def each_module_has_its_stores() -> Iterator[None]:
+    """Ask the buckets of one module only, so that asking stays cheap."""
+    yield
+    leaks.forget_stores()
 
 
 # --- the real parts ----------------------------------------------------------------------------
@@ -94,6 +106,8 @@ def weed() -> Iterator[S3Server]:
     need("weed")
     with servers.weed() as server:
         yield server
+        if left := servers.unfinished_uploads(server):
+            pytest.fail(f"unfinished uploads in SeaweedFS, after all tests: {left}")
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +152,13 @@ def haproxy() -> Callable[..., AbstractContextManager[LoadBalancer]]:
     """Balance over servers: `with haproxy([a.port, b.port]) as balancer`."""
     need("haproxy")
     return servers.haproxy
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Callable[..., AbstractContextManager[Cache]]:
+    """Keep pages of a server: `with nginx(server.port, "proxy_cache pages;") as cache`."""
+    need("nginx")
+    return servers.nginx
 
 
 @pytest.fixture(scope="session")

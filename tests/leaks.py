@@ -1,4 +1,6 @@
-"""What a test may not leave behind: open files of ours, busy threads of ours, partial files."""
+"""What a test may not leave behind: open files of ours, busy threads of ours, partial files, and
+multipart uploads that nobody has finished, in every store that can be asked.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 THREADS = "s3handoff"
@@ -16,6 +18,19 @@ PARTIAL = "*.part"
 # A thread of a pool that waits for work stands here, and may: pools live as long as their process.
 IDLE = os.path.join("concurrent", "futures", "thread.py")
 SECONDS = 3.0
+UNFINISHED = "unfinished upload"
+
+_stores: dict[str, Callable[[], list[str]]] = {}
+
+
+def watch_store(name: str, ask: Callable[[], list[str]]) -> None:
+    """Ask this store, after every test from now on, which uploads are unfinished in it."""
+    _stores[name] = ask
+
+
+def forget_stores() -> None:
+    """Ask them no more: their module has ended, or a test has killed a writer on purpose."""
+    _stores.clear()
 
 
 class Watch:
@@ -42,7 +57,8 @@ class Watch:
     def _found(self) -> list[str]:
         files = sorted(set(self._open_files().items()) - set(self._before.items()))
         described = [f"open file {target} (descriptor {number})" for number, target in files]
-        return described + [f"busy thread {name}" for name in busy_threads()] + self._partial()
+        busy = [f"busy thread {name}" for name in busy_threads()]
+        return described + busy + self._partial() + unfinished_uploads()
 
     def _open_files(self) -> dict[str, str]:
         return {n: t for n, t in open_files().items() if THREADS in t or self._is_watched(t)}
@@ -53,6 +69,11 @@ class Watch:
     def _partial(self) -> list[str]:
         found = (path for folder in self._folders for path in Path(folder).rglob(PARTIAL))
         return [f"partial file {path}" for path in found if path.is_file()]
+
+
+def unfinished_uploads() -> list[str]:
+    """Every multipart upload that was begun and neither completed nor aborted."""
+    return [f"{UNFINISHED} {key} in {name}" for name, ask in _stores.items() for key in ask()]
 
 
 def open_files() -> dict[str, str]:

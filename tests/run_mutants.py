@@ -9,6 +9,8 @@ cannot be collected proves nothing, and fails as well.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import queue
 import shutil
@@ -17,8 +19,9 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,9 +29,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "flask_s3handoff"
 COPIED = (PACKAGE, "tests", "example_app", "pyproject.toml", "README.md", "CONTRIBUTING.md")
-WORKERS = 2
+WORKERS = (os.cpu_count() or 1) + 1  # some of them wait
 SECONDS = 20  # a mutant that hangs has been noticed
 ALL_PASSED, SOME_FAILED = 0, 1
+_times = itertools.count(1)  # seconds after the epoch, when no file of ours was written
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,26 @@ class Mutant:
         except SyntaxError as error:
             return f"does not compile: {error}"
         path.write_text(changed)
+        # Byte code is judged by time and size: no two mutants may share it.
+        os.utime(path, ns=(0, next(_times) * 1_000_000_000))
         return None
 
     def undo(self, copy: Path) -> None:
         """Bring the original back."""
-        shutil.copy(ROOT / PACKAGE / self.file, copy / PACKAGE / self.file)
+        shutil.copy2(ROOT / PACKAGE / self.file, copy / PACKAGE / self.file)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run: pytest's code (None: it hung), whether a test began, what was printed."""
+
+    code: int | None
+    began: bool
+    output: str
+
+
+class Unfit(Exception):
+    """Nothing can be tried on this tree."""
 
 
 def load(path: Path) -> list[Mutant]:
@@ -77,48 +96,68 @@ def copy_tree(folder: Path) -> Path:
     return folder
 
 
-def run_tests(copy: Path, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests against a copy."""
-    # Byte code is judged by time and size: two mutants within a second would share it.
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(copy),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "FUZZ_SHRINK": "0",
-    }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += [f"--timeout={SECONDS}", *tests]
-    return subprocess.run(
-        command, cwd=copy, env=env, check=False, capture_output=True, text=True, timeout=600
-    )
+class Worker:
+    """A copy, and a warm parent that runs tests on it (warm.py)."""
+
+    def __init__(self, copy: Path, seconds: float) -> None:
+        self.copy = copy
+        self._output = copy.with_suffix(".out")
+        self._seconds = seconds
+        temporary = copy.with_suffix(".tmp")
+        temporary.mkdir()
+        own = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary), "FUZZ_SHRINK": "0"}
+        self._env = {**os.environ, **own}
+        self._parent = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm"],
+            cwd=copy,
+            env=self._env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, tests: Sequence[str]) -> Result:
+        """Run tests against the copy as it is now."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        order = {"tests": tests, "output": str(self._output), "seconds": self._seconds}
+        self._output.write_text("")
+        self._parent.stdin.write(json.dumps(order) + "\n")
+        self._parent.stdin.flush()
+        if not (answer := self._parent.stdout.readline()):
+            raise RuntimeError("the warm parent has ended: see above")
+        return Result(**json.loads(answer), output=self._output.read_text(errors="replace"))
+
+    def check_unbroken(self, tests: Sequence[str]) -> None:
+        """Give up unless the copy is what gets imported, and every named test passes on it."""
+        where = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
+        found = subprocess.check_output(where, cwd=self.copy, env=self._env, text=True).strip()
+        if not found.startswith(f"{self.copy}{os.sep}"):
+            raise Unfit(f"the tests would import {found}, not the copy")
+        if tests and (result := self.run(tests)).code != ALL_PASSED:
+            raise Unfit(f"{result.output}\nthe unbroken package must pass these tests first")
+
+    def close(self) -> None:
+        """Let the parent end."""
+        self._parent.communicate()
 
 
-def check_unbroken(copy: Path, mutants: list[Mutant]) -> None:
-    """Give up unless the copy is what gets imported, and every named test passes on it."""
-    env = {**os.environ, "PYTHONPATH": str(copy)}
-    where = [sys.executable, "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"]
-    found = subprocess.check_output(where, cwd=copy, env=env, text=True).strip()
-    if not found.startswith(str(copy)):
-        sys.exit(f"the tests would import {found}, not the copy")
-    result = run_tests(copy, sorted({mutant.test for mutant in mutants}))
-    if result.returncode != ALL_PASSED:
-        output = result.stdout + result.stderr
-        sys.exit(f"{output}\nthe unbroken package must pass these tests first")
-
-
-def verdict(copies: queue.Queue[Path], mutant: Mutant) -> str | None:
+def verdict(workers: queue.Queue[Worker], mutant: Mutant) -> str | None:
     """Try one mutant on a free copy; return what is wrong, or None when its test failed."""
-    copy = copies.get()
+    worker = workers.get()
     try:
-        if wrong := mutant.apply(copy):
+        if wrong := mutant.apply(worker.copy):
             return wrong
-        code = run_tests(copy, [mutant.test]).returncode
-        mutant.undo(copy)
+        result = worker.run([mutant.test])
+        mutant.undo(worker.copy)
     finally:
-        copies.put(copy)
-    if code == SOME_FAILED:
+        workers.put(worker)
+    if result.code == SOME_FAILED or (result.code is None and result.began):
         return None
-    return "SURVIVED" if code == ALL_PASSED else f"pytest could not run the test (exit {code})"
+    if result.code == ALL_PASSED:
+        return "SURVIVED"
+    last = " ".join(result.output.split()[-12:])
+    return f"pytest could not run the test (exit {result.code}): … {last}"
 
 
 def report(mutant: Mutant, wrong: str | None) -> None:
@@ -130,19 +169,22 @@ def report(mutant: Mutant, wrong: str | None) -> None:
     sys.stdout.flush()
 
 
-def try_all(mutants: list[Mutant]) -> list[str | None]:
-    """Try the mutants on two copies at a time, and report each as soon as it is known."""
+def try_all(mutants: list[Mutant], *, seconds: float = SECONDS) -> list[str | None]:
+    """Try the mutants on a few copies at a time, and report each as soon as it is known."""
     verdicts = []
-    with (
-        tempfile.TemporaryDirectory(prefix="s3h-mutants-") as folder,
-        ThreadPoolExecutor(WORKERS) as pool,
-    ):
-        copies: queue.Queue[Path] = queue.Queue()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3h-mutants-")))
+        workers: queue.Queue[Worker] = queue.Queue()
         for number in range(WORKERS):
-            copies.put(copy_tree(Path(folder) / str(number)))
-        check_unbroken(Path(folder) / "0", mutants)
-        results = pool.map(partial(verdict, copies), mutants)
-        for mutant, wrong in zip(mutants, results, strict=True):
+            workers.put(worker := Worker(copy_tree(folder / str(number)), seconds))
+            stack.callback(worker.close)
+        pool = stack.enter_context(ThreadPoolExecutor(WORKERS))  # the first to end
+        tests = sorted({mutant.test for mutant in mutants})
+        shares = [tests[number::WORKERS] for number in range(WORKERS)]
+        list(pool.map(Worker.check_unbroken, list(workers.queue), shares))
+        for mutant, wrong in zip(
+            mutants, pool.map(partial(verdict, workers), mutants), strict=True
+        ):
             report(mutant, wrong)
             verdicts.append(wrong)
     return verdicts
@@ -153,7 +195,10 @@ def main(words: list[str]) -> int:
     started = time.monotonic()
     listed = load(ROOT / "tests" / "mutants.toml")
     wanted = [m for m in listed if all(word in m.file or word in m.test for word in words)]
-    verdicts = try_all(wanted)
+    try:
+        verdicts = try_all(wanted)
+    except Unfit as reason:
+        sys.exit(str(reason))
     failed = sum(wrong is not None for wrong in verdicts)
     print(f"mutants in {time.monotonic() - started:.0f} s: ", end="")
     print(f"{len(verdicts) - failed} passed, {failed} failed")

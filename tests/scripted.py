@@ -36,7 +36,9 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. ``length`` may lie; ``drip`` sends a byte at a time until the server stops."""
+    """One answer. ``length`` may lie; ``drip`` sends a byte at a time until the server stops, and
+    ``stall`` nothing after its body.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -46,6 +48,7 @@ class Answer:
     silent: bool = False
     drip: bool = False
     chunked: bool = False
+    stall: bool = False
 
     @classmethod
     def error(cls, status: int, code: str, **headers: str) -> Answer:
@@ -138,7 +141,10 @@ class _Handler(socketserver.StreamRequestHandler):
             headers[name.lower()] = value.strip()
         if headers.get("expect") == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = self.rfile.read(int(headers.get("content-length", 0)))
+        size = int(headers.get("content-length", 0))
+        body = self.rfile.read(size)
+        if len(body) < size:  # whoever sent it has gone away
+            return None
         return Asked(line[0], line[1], headers, body, self.client_address[1])
 
     def _write(self, asked: Asked, answer: Answer) -> bool:
@@ -152,6 +158,9 @@ class _Handler(socketserver.StreamRequestHandler):
         if answer.drip:
             return self._drip(answer)
         self.wfile.write(_chunk(answer.body) if answer.chunked else answer.body)
+        if answer.stall:
+            self.server.script.stopped.wait(60)
+            return False
         if answer.reset:
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

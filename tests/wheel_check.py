@@ -37,12 +37,18 @@ print(importlib.metadata.version("{PACKAGE}"))
 def main() -> None:
     """Build, look inside, install, import."""
     with tempfile.TemporaryDirectory(prefix="s3h-wheel-") as folder:
-        wheel, sdist = build(Path(folder))
-        check_wheel(wheel)
-        check_sdist(sdist)
-        version = import_as_stranger(wheel, Path(folder))
-    expect(version == META["version"], f"the wheel says version {version}")
+        wheel, sdist = check(Path(folder))
     print(f"wheel: {wheel.name} and {sdist.name} are good")
+
+
+def check(folder: Path) -> tuple[Path, Path]:
+    """Do it all in this folder, and leave there what was built and the clean environment."""
+    wheel, sdist = build(folder)
+    check_wheel(wheel)
+    check_sdist(sdist)
+    version = import_as_stranger(wheel, folder)
+    expect(version == META["version"], f"the wheel says version {version}")
+    return wheel, sdist
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -60,7 +66,7 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 
 def check_wheel(wheel: Path) -> None:
-    """The package and its metadata are inside, the tests are not."""
+    """The package and its metadata are inside; tests, docs and the example are not."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     expect(tops == {PACKAGE, f"{PACKAGE}-{META['version']}.dist-info"}, f"in the wheel: {tops}")
@@ -81,11 +87,16 @@ def check_sdist(sdist: Path) -> None:
 def import_as_stranger(wheel: Path, folder: Path) -> str:
     """Install with the run-time dependencies alone, import every room, return the version."""
     run(sys.executable, "-m", "venv", folder / "clean")
-    python = folder / "clean" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python = clean_python(folder)
     pinned = constraints(ROOT / "requirements" / "demo.txt", folder)
     run(python, "-m", "pip", "install", "--quiet", *pinned, *META["dependencies"])
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
     return run(python, "-W", "error", "-c", STRANGER, cwd=folder).strip()
+
+
+def clean_python(folder: Path) -> Path:
+    """Return the interpreter of the environment that has the wheel and nothing of ours."""
+    return folder / "clean" / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
 def constraints(lock: Path, folder: Path) -> list[str | Path]:

@@ -11,5 +11,6 @@ from ..memory import MemoryStore
 from .contract import Promise, check_store
 from .disks import ForeignDisk
 from .fleet import Fleet
+from .tokens import token_of
 
-__all__ = ["Fleet", "ForeignDisk", "MemoryStore", "Promise", "check_store"]
+__all__ = ["Fleet", "ForeignDisk", "MemoryStore", "Promise", "check_store", "token_of"]

@@ -49,9 +49,9 @@ class Bench:
         self._keys.add(key)
         return key
 
-    def put(self, key: str, data: bytes, kind: Kind = PICTURE, *, if_absent: bool = False) -> None:
-        """Store some bytes."""
-        self.store.put(
+    def put(self, key: str, data: bytes, kind: Kind = PICTURE, *, if_absent: bool = False) -> str:
+        """Store some bytes, and return their etag."""
+        return self.store.put(
             key,
             io.BytesIO(data),
             size=len(data),
@@ -120,7 +120,7 @@ def in_threads(work: Callable[[Any], object], items: Iterable[object]) -> None:
         list(pool.map(work, items))
 
 
-def race(run: Callable[[int], None]) -> list[int]:
+def race(run: Callable[[int], object]) -> list[int]:
     """Start eight at one moment and return those that were not told that the key exists."""
     won: list[int] = []
     start = threading.Barrier(RACERS)

@@ -72,11 +72,11 @@ class Gate(MemoryStore):
         self.opened = threading.Event()
         self.asked = threading.Event()
 
-    def put(self, *arguments: Any, **options: Any) -> None:
+    def put(self, *arguments: Any, **options: Any) -> str:
         """Wait, then keep."""
         self.asked.set()
         assert self.opened.wait(30)
-        super().put(*arguments, **options)
+        return super().put(*arguments, **options)
 
 
 def test_rule_1_no_token_leaves_before_the_store_has_acknowledged() -> None:
@@ -85,13 +85,15 @@ def test_rule_1_no_token_leaves_before_the_store_has_acknowledged() -> None:
     with fleet_of(site, store=store) as fleet:
         browser = Browser(fleet)
         assert browser.post("/bare", [("avatar", LEO)]).status == 200
+        assert store.asked.wait(10)
+        store.asked.clear()
         done: list[Any] = []
         sender = threading.Thread(
             target=lambda: done.append(browser.post("/page", [("avatar", ADA)]))
         )
         sender.start()
         assert store.asked.wait(10)
-        sender.join(0.1)
+        sender.join(0.5)
         assert done == []
         assert [verb for verb, _ in store.calls if verb == "put"] == []
         store.opened.set()

@@ -67,7 +67,7 @@ def test_promote_of_an_edit_saves_the_edit() -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_promote_and_what_is_there_already(overwrite: bool) -> None:
+def test_t30_promote_and_what_is_there_already(overwrite: bool) -> None:
     """The same revision again is success; another one is 409 unless ``overwrite`` is asked for."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -90,7 +90,7 @@ BAD_KEYS = [
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_only_keys_below_a_place_are_taken(key: str) -> None:
+def test_t29_only_keys_below_a_place_are_taken(key: str) -> None:
     """A confused deputy cannot reach staging, another prefix or anything upwards (T29)."""
     store = MemoryStore()
     app, handoff = make_app(store)
@@ -111,7 +111,7 @@ def test_only_keys_below_a_place_are_taken(key: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "users", "/", "handoff/", "users/../", "other/", "users//"])
-def test_only_prefixes_below_a_place_are_listed(prefix: str) -> None:
+def test_t29_only_prefixes_below_a_place_are_listed(prefix: str) -> None:
     """``users/1`` would find ``users/10`` as well, so a prefix ends with a slash."""
     app, handoff = make_app(MemoryStore())
     with app.app_context(), pytest.raises(InvalidKey):

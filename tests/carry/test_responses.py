@@ -16,6 +16,7 @@ from flask import (
     Response,
     abort,
     current_app,
+    redirect,
     render_template_string,
     request,
     send_file,
@@ -319,6 +320,39 @@ def test_rule_7_an_apps_own_no_store_and_policies_stay() -> None:
     assert "private" in seen.headers["Cache-Control"]
     assert seen.headers["Vary"] == "*"
     assert seen.headers["Referrer-Policy"] == "no-referrer"
+
+
+KEEP = {
+    "Cache-Control": "public, max-age=600",
+    "X-Accel-Expires": "600",
+    "CDN-Cache-Control": "max-age=600",
+    "Expires": "Mon, 23 Nov 2099 10:00:00 GMT",
+}
+
+
+@pytest.mark.parametrize("name", KEEP)
+@pytest.mark.parametrize("way", ["/", "/go"])
+def test_rule_7_t15_an_after_request_cannot_let_caches_keep_a_token(name: str, way: str) -> None:
+    """The classic hook that makes every page cacheable runs after us; a page with a token stays private."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answering(lambda: PAGE)(app, handoff)
+        answer(app, "/go", lambda: (request.files["avatar"], redirect("/"))[1])
+
+        @app.after_request
+        def let_everybody_keep_it(response: Response) -> Response:
+            response.headers[name] = KEEP[name]
+            return response
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        seen = [browser.post(way, [("avatar", LEO)], follow=False)]
+        if way == "/go":
+            seen.append(browser.open(seen[0].location))
+        for one in seen:
+            assert one.headers["Cache-Control"] == "private, no-cache"
+            assert not (KEEP.keys() - {"Cache-Control"}) & {header for header, _ in one.headers}
+        assert Browser(fleet).open("/").headers[name] == KEEP[name]
 
 
 def test_an_etag_made_after_us_is_not_a_validator_of_a_page_with_a_token() -> None:
@@ -632,3 +666,83 @@ def test_a_stream_may_read_the_file_and_its_edit_copy_to_the_end() -> None:
     with fleet_of(build) as fleet:
         assert Browser(fleet).post("/", [("avatar", LEO)]).data == LEO.data * 2
         assert not os.path.exists(paths[0])
+
+
+# --- pages with more than our form ------------------------------------------------------------------
+
+OTHERS = (
+    form("/login", '<input type="password" name="p">')
+    + '<form action="/search"><input name="q"></form>'
+    + form("/logout", attributes='data-s3handoff="off"')
+    + form("/show", FILE, attributes="data-s3handoff")
+)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["/login", "/show"]),
+        ({"inject": "marked"}, ["/show"]),
+        ({"inject": "off"}, []),
+        ({"paths": ["/show", "/wizard"]}, []),
+    ],
+    ids=["default", "marked", "off", "other-paths"],
+)
+def test_h62_h84_a_page_of_several_forms(settings: dict[str, Any], expected: list[str]) -> None:
+    """By default each form of ours that goes by POST; marked ones alone where a page shows others' HTML."""
+    seen = sent(lambda: page(OTHERS), **settings)
+    assert [str(f.element.get("action")) for f in seen.forms if f.tokens] == expected
+
+
+def test_h65_an_input_like_ours_is_judged_like_ours() -> None:
+    """What stands in the form already, by whomever, is sent beside ours: one is refused, one is used."""
+    with fleet_of(answering(lambda: PAGE)) as fleet:
+        mallory, leo = Browser(fleet), Browser(fleet)
+        planted = mallory.post("/", [("avatar", LEO)]).form().token
+        own = leo.post("/", [("avatar", LEO)]).form().token
+        for first, last in ((planted, own), (own, planted), ("x", own), (own, "x")):
+            tokens = [("_s3handoff", first), ("_s3handoff", last)]
+            seen = leo.post("/show", tokens)
+            assert seen.status == (403 if planted in (first, last) else 200)
+            assert (line_of(LEO) in seen.text) == (planted not in (first, last))
+        filled = sent(
+            lambda: page(form("/show", '<input type="hidden" name="_s3handoff" value="x">'))
+        )
+        assert filled.form().tokens == ["x"]
+
+
+def test_h66_what_a_browser_fills_in_again_is_good_too() -> None:
+    """We ask it not to; where it does so all the same, an older token is as good as its page was."""
+    with fleet_of(answering(lambda: PAGE)) as fleet:
+        browser = Browser(fleet)
+        older = browser.post("/", [("avatar", LEO)])
+        newer = browser.submit_form(older.form(), {})
+        assert line_of(LEO) in newer.text
+        assert 'autocomplete="off"' in older.text
+        assert line_of(LEO) in browser.post("/show", [("_s3handoff", older.form().token)]).text
+
+
+def test_h81_a_strict_content_security_policy_has_nothing_to_forbid() -> None:
+    """What is added is one hidden input: no script, no style, no handler, no address."""
+    policy = "default-src 'none'; form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'"
+    seen = sent(typed("text/html", Content_Security_Policy=policy))
+    assert seen.headers["Content-Security-Policy"] == policy
+    added = re.sub(
+        r'<input type="hidden" name="_s3handoff" value="[^"]+" autocomplete="off">', "", seen.text
+    )
+    assert added == PAGE
+
+
+@pytest.mark.parametrize("row", ["F48", "B92"])
+def test_a_form_that_comes_without_its_cookie_is_told(row: str) -> None:
+    """From another site a ``SameSite=Lax`` cookie stays at home, and some browsers keep none at all."""
+    with fleet_of(answering(lambda: PAGE)) as fleet:
+        home = Browser(fleet)
+        first = home.post("/", [("avatar", LEO)])
+        assert first.status == 200
+        assert "SameSite=Lax" in first.headers["Set-Cookie"]
+        seen = Browser(fleet).post("/show", [("_s3handoff", first.form().token)])
+        assert seen.status == 403
+        assert "cookies are off" in seen.text
+        if row == "F48":  # the same page, sent from our own site, still works
+            assert line_of(LEO) in home.submit(first).text

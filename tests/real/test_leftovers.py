@@ -124,7 +124,7 @@ def begin_upload(where: Site, size: int, sent: int) -> socket.socket:
 
 @pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"], indirect=True)
 @pytest.mark.parametrize("ending", ["fin", "reset"])
-def test_rule_3_an_upload_that_breaks_off_is_no_file(worker: Worker, ending: str) -> None:
+def test_rule_3_t39_an_upload_that_breaks_off_is_no_file(worker: Worker, ending: str) -> None:
     """Parts are in S3 already when the browser goes away: they are dropped, and so is the draft."""
     with begin_upload(worker.where, 12 * MIB, 7 * MIB) as connection:
         wait_until(lambda: unfinished(worker.where), what="the first part")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.servers.relay import Relay, shut
 from tests.servers.s3 import S3Server
 
 COPY_SOURCE = "x-amz-copy-source"
@@ -57,7 +57,7 @@ class S3Request:
         return "MULTIPART" if "uploads" in self.query else "BUCKET"
 
 
-class CountingProxy:
+class CountingProxy(Relay):
     """Listens in front of an S3 server and remembers every request.
 
     >>> with counting_proxy(server) as proxy:                   # doctest: +SKIP
@@ -67,14 +67,9 @@ class CountingProxy:
 
     def __init__(self, upstream: S3Server, *, latency_seconds: float = 0.0) -> None:
         """Bind a port; `start` accepts connections. Each request is held for the latency."""
+        super().__init__(urlsplit(upstream.url).port or 80)
         self._latency_seconds = latency_seconds
-        self._target = urlsplit(upstream.url).port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._lock = threading.Lock()
         self._seen: list[S3Request] = []
-        self._open: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.server = upstream.at(self.url)
 
     @property
@@ -107,56 +102,12 @@ class CountingProxy:
         with self._lock:
             self._seen.clear()
 
-    def start(self) -> None:
-        """Accept connections in the background."""
-        self._spawn(self._accept)
-
-    def stop(self) -> None:
-        """Close every connection and wait for the threads."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
-        self._listener.close()
-        with self._lock:
-            living = list(self._open)
-        for connection in living:
-            _shut(connection, socket.SHUT_RDWR)
-        for thread in list(self._threads):
-            thread.join(5)
-
-    def _spawn(self, work: Callable[..., None], *args: object) -> threading.Thread:
-        thread = threading.Thread(target=work, args=args, name="counting-proxy", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        return thread
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                self._spawn(self._serve, self._listener.accept()[0])
-
-    def _serve(self, client: socket.socket) -> None:
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
         """One client connection is one upstream connection, so that answers need no parsing."""
-        with client, contextlib.suppress(OSError), self._connected() as server:
-            for connection in (client, server):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._tracked(client, server):
-                answers = self._spawn(_pump, server, client)
-                self._forward(client, server)
-                _shut(server, socket.SHUT_WR)
-                answers.join()
-
-    def _connected(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self._target or 80))
-
-    @contextlib.contextmanager
-    def _tracked(self, *connections: socket.socket) -> Iterator[None]:
-        with self._lock:
-            self._open.update(connections)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open.difference_update(connections)
+        answers = self._spawn(_pump, server, client)
+        self._forward(client, server)
+        shut(server, socket.SHUT_WR)
+        answers.join()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         with client.makefile("rb") as incoming, contextlib.suppress(OSError):
@@ -230,9 +181,4 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while block := source.recv(_BLOCK):
             sink.sendall(block)
-    _shut(sink, socket.SHUT_RDWR)
-
-
-def _shut(connection: socket.socket, how: int) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(how)
+    shut(sink, socket.SHUT_RDWR)

@@ -30,6 +30,8 @@ COMMANDS = (
     "radosgw-admin",
 )
 
+GUEST = "guest"  # owns nothing, and may do what a policy says
+
 CONF = """\
 [global]
 fsid = {fsid}
@@ -77,7 +79,7 @@ rgw frontends = beast endpoint=127.0.0.1:{port}
 rgw enable usage log = false
 rgw thread pool size = 64
 rgw crypt require ssl = false
-rgw enable apis = s3, admin
+rgw enable apis = s3, iam, admin
 """
 
 
@@ -90,7 +92,9 @@ def rgw_available() -> str | None:
 def rgw() -> Iterator[S3Server]:
     """Run a one-node cluster of its own and lend its S3; about 2 s to the first PUT."""
     port, mon_port = free_ports(2)
-    server = S3Server("rgw", f"http://127.0.0.1:{port}", *new_credentials())
+    server = S3Server(
+        "rgw", f"http://127.0.0.1:{port}", *new_credentials(), guest_keys=new_credentials()
+    )
     with scratch("s3h-rgw") as folder:
         cluster = _Cluster(folder)
         try:
@@ -149,11 +153,12 @@ class _Cluster:
         wait_until(lambda: "1 up" in self._ask("osd", "stat"), what="ceph-osd is up")
 
     def start_gateway(self, server: S3Server) -> None:
-        """Create the user and start the S3 face."""
+        """Create the users and start the S3 face; the first one may give the other policies."""
         identity = ("-c", self.conf, "-n", "client.rgw")
-        user = ("--uid=t", "--display-name=t", f"--access-key={server.access_key}")
-        secret = f"--secret-key={server.secret_key}"
-        self._run("radosgw-admin", *identity, "user", "create", *user, secret)
+        for name, user, caps in (("t", server, "user-policy=*"), (GUEST, server.guest, "")):
+            who = (f"--uid={name}", f"--display-name={name}", *([f"--caps={caps}"] if caps else []))
+            keys = (f"--access-key={user.access_key}", f"--secret-key={user.secret_key}")
+            self._run("radosgw-admin", *identity, "user", "create", *who, *keys)
         gateway = self._start("radosgw", *identity)
         gateway.wait_ready(lambda: answers_http(server.url) and accepts_objects(server), seconds=60)
 

@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.leaks import watch_store
 from tests.servers.process import (
     Process,
     answers_http,
@@ -36,6 +37,13 @@ class S3Server:
     access_key: str
     secret_key: str
     region: str = "us-east-1"
+    guest_keys: tuple[str, str] | None = None
+
+    @property
+    def guest(self) -> S3Server:
+        """The same server as another user sees it, who owns nothing there."""
+        access_key, secret_key = self.guest_keys or ("", "")
+        return replace(self, access_key=access_key, secret_key=secret_key, guest_keys=None)
 
     @cached_property
     def client(self) -> Any:
@@ -81,10 +89,25 @@ def new_credentials() -> tuple[str, str]:
 
 
 def bucket(server: S3Server) -> str:
-    """Create a fresh bucket and return its name."""
+    """Create a fresh bucket and return its name; unfinished uploads in it fail the test."""
     name = f"t-{secrets.token_hex(8)}"
     server.client.create_bucket(Bucket=name)
+    watch_store(f"{server.name}/{name}", lambda: _unfinished(server, name))
     return name
+
+
+def unfinished_uploads(server: S3Server) -> list[str]:
+    """Tell of every bucket which multipart uploads are neither completed nor aborted."""
+    names = [entry["Name"] for entry in server.client.list_buckets()["Buckets"]]
+    return [f"{name}/{key}" for name in names for key in _unfinished(server, name)]
+
+
+def _unfinished(server: S3Server, name: str) -> list[str]:
+    try:
+        answer = server.client.list_multipart_uploads(Bucket=name)
+    except (BotoCoreError, ClientError):  # the server has stopped, or the bucket is gone
+        return []
+    return [upload["Key"] for upload in answer.get("Uploads", ())]
 
 
 def keys(server: S3Server, name: str, prefix: str = "") -> list[str]:

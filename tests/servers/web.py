@@ -1,8 +1,10 @@
-"""Real web servers: gunicorn and waitress processes, and haproxy in front of them."""
+"""Real web servers: gunicorn and waitress processes, and haproxy or nginx in front of them."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +51,33 @@ frontend f
   default_backend app
 backend app
   balance {balance}
+"""
+
+NGINX = """\
+daemon off;
+{user}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{ worker_connections 64; }}
+http {{
+  access_log {folder}/access.log;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  proxy_cache_path {folder}/cache levels=1 keys_zone=pages:1m;
+  server {{
+    listen 127.0.0.1:{port};
+    client_max_body_size 100m;
+    location / {{
+      proxy_pass http://127.0.0.1:{backend};
+      proxy_set_header Host $http_host;
+      add_header X-Cache $upstream_cache_status always;
+      {options}
+    }}
+  }}
+}}
 """
 
 
@@ -213,3 +242,65 @@ def haproxy(
 def _backend(index: int, where: int | str) -> str:
     port = str(where).rpartition(":")[2]
     return f"  server s{index} 127.0.0.1:{port} check inter 200 fall 1 rise 1\n"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An nginx with a shared cache: where it listens, and what lies in its folder."""
+
+    process: Process
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a closing slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def kept(self) -> list[bytes]:
+        """Return every response that it keeps, head and body, with the URL that it is kept under."""
+        return [path.read_bytes() for path in (self.folder / "cache").rglob("*") if path.is_file()]
+
+
+def nginx_available() -> str | None:
+    """Why nginx cannot run here, or None."""
+    return None if find_nginx() else "not installed: nginx (make test-deps)"
+
+
+def find_nginx() -> str | None:
+    """Find nginx, which Debian keeps where only root looks."""
+    return find_command("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
+@contextlib.contextmanager
+def nginx(backend: int, *options: str) -> Iterator[Cache]:
+    """Put nginx before a port of 127.0.0.1; `options` are directives of its `location /`.
+
+    `proxy_cache pages;` keeps answers for as long as they allow it. `X-Cache` says whence each came.
+    """
+    (port,) = free_ports(1)
+    with scratch("s3h-nginx") as folder:
+        conf = folder / "nginx.conf"
+        conf.write_text(
+            NGINX.format(
+                folder=folder,
+                port=port,
+                backend=backend,
+                options="\n      ".join(options),
+                user="user root;"
+                if os.geteuid() == 0
+                else "",  # else its workers are somebody else
+            )
+        )
+        command = [
+            find_nginx() or "nginx",
+            "-p",
+            str(folder),
+            "-c",
+            str(conf),
+            "-e",
+            str(folder / "error.log"),
+        ]
+        process = Process(command, log=folder / "nginx.log")
+        with running(process, lambda: listens(port)):
+            yield Cache(process, port, folder)

@@ -59,9 +59,8 @@ class Rotting(MemoryStore):
 class RefusingNothing(MemoryStore):
     """Has no files of no bytes."""
 
-    def put(self, key: str, body: Any, **options: Any) -> None:
-        if options["size"]:
-            super().put(key, body, **options)
+    def put(self, key: str, body: Any, **options: Any) -> str:
+        return super().put(key, body, **options) if options["size"] else "nothing"
 
 
 class Small(MemoryStore):
@@ -74,18 +73,18 @@ class Small(MemoryStore):
 class Overwriting(MemoryStore):
     """Takes `if_absent` and overwrites all the same, as some endpoints do."""
 
-    def put(self, key: str, body: Any, **options: Any) -> None:
-        super().put(key, body, **{**options, "if_absent": False})
+    def put(self, key: str, body: Any, **options: Any) -> str:
+        return super().put(key, body, **{**options, "if_absent": False})
 
 
 class Racing(MemoryStore):
     """Looks, takes its time, and writes: two writers may both find the key free."""
 
-    def put(self, key: str, body: Any, **options: Any) -> None:
+    def put(self, key: str, body: Any, **options: Any) -> str:
         if options["if_absent"] and key not in self.keys():
             threading.Event().wait(0.01)
             options["if_absent"] = False
-        super().put(key, body, **options)
+        return super().put(key, body, **options)
 
 
 class CopyingOver(MemoryStore):
@@ -125,10 +124,10 @@ class CopyingKind(MemoryStore):
 class Believing(MemoryStore):
     """Believes any digest."""
 
-    def put(self, key: str, body: Any, **options: Any) -> None:
+    def put(self, key: str, body: Any, **options: Any) -> str:
         body.seek(0)
         digest = hashlib.sha256(body.read()).hexdigest()
-        super().put(key, body, **{**options, "sha256": digest})
+        return super().put(key, body, **{**options, "sha256": digest})
 
 
 class Silent(MemoryStore):
@@ -205,18 +204,25 @@ class Forgiving(MemoryStore):
 class Greedy(MemoryStore):
     """Reads everything at once."""
 
-    def open(self, key: str) -> OpenedFile:
-        opened = super().open(key)
+    def open(self, key: str, *, unless: str = "") -> OpenedFile:
+        opened = super().open(key, unless=unless)
         everything = opened.file.read
         opened.read = lambda _size=-1: everything()
         return opened
 
 
+class Repeating(MemoryStore):
+    """Sends a file again that its reader has."""
+
+    def open(self, key: str, **_: Any) -> OpenedFile:
+        return super().open(key)
+
+
 class Asciifying(MemoryStore):
     """Mixes up keys that it finds alike."""
 
-    def put(self, key: str, body: Any, **options: Any) -> None:
-        super().put(key.encode("ascii", "replace").decode(), body, **options)
+    def put(self, key: str, body: Any, **options: Any) -> str:
+        return super().put(key.encode("ascii", "replace").decode(), body, **options)
 
     def fetch(self, key: str, fd: int, **options: Any) -> None:
         super().fetch(key.encode("ascii", "replace").decode(), fd, **options)
@@ -312,7 +318,7 @@ def test_addresses_that_open_too_much(
     server: ScriptedS3, judges: list[str], promise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signature that nobody checks, a time that never ends."""
-    monkeypatch.setattr("flask_s3handoff.testing.contract.EXPIRY_PATIENCE_SECONDS", 2)
+    monkeypatch.setattr("flask_s3handoff.testing.promises.EXPIRY_PATIENCE_SECONDS", 2)
     with pytest.raises(AssertionError, match=f"breaks a promise: {promise}: "):
         check_store(Served(server, judges=judges))
 
@@ -335,6 +341,7 @@ def test_addresses_that_open_too_much(
         (Padding, "another length"),
         (Patient, "deadline"),
         (Greedy, "open"),
+        (Repeating, "open unless"),
         (CopyingKind, "copy"),
         (CopyingOver, "copy over"),
         (CopyingOnce, "copy over"),

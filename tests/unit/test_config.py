@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -59,7 +60,12 @@ WRONG_VALUES = [
     ("S3HANDOFF_PLACES", {"users/": None}),
     ("S3HANDOFF_PLACES", {"users/": {"buckets": "x"}}),
     ("S3HANDOFF_PLACES", {"users/": {"bucket": "X"}}),
-    ("S3HANDOFF_PLACES", {"users/": {"path": "uploads"}}),
+    ("S3HANDOFF_PLACES", {"users/": {"path": ""}}),
+    ("S3HANDOFF_PLACES", {"users/": {"path": "/"}}),
+    ("S3HANDOFF_PLACES", {"users/": {"path": "uploads", "immutable": 1}}),
+    ("S3HANDOFF_PLACES", {"users/": {"immutable": True}}),
+    ("S3HANDOFF_PLACES", {"users/": {"read_through": False}}),
+    ("S3HANDOFF_PLACES", {"users/": {"path": "a"}, "pictures/": {"path": "./b/../a"}}),
     ("S3HANDOFF_PLACES", {"users/": {"expires": 0}}),
     ("S3HANDOFF_PLACES", {"users/": {"public_url": "cdn.example.com"}}),
     ("S3HANDOFF_PLACES", {"users/": {"public_url": "https://cdn.example.com/?x"}}),
@@ -160,7 +166,7 @@ WEAK: list[Any] = [
 
 
 @pytest.mark.parametrize("key", WEAK)
-def test_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
+def test_t3_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
     """T3: itsdangerous itself accepts an empty key; the two long ones everybody has read."""
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         secret_keys({"SECRET_KEY": key} if key != [] else {"S3HANDOFF_SECRET_KEY": []})
@@ -189,3 +195,19 @@ def test_the_session_cookies_security_is_ours_too() -> None:
     assert config(SESSION_COOKIE_SECURE=True).cookie_secure is True
     assert config(SESSION_COOKIE_SECURE=False).cookie_secure is None
     assert config(SESSION_COOKIE_SECURE=True, S3HANDOFF_COOKIE_SECURE=False).cookie_secure is False
+
+
+def test_a_place_with_a_path_is_a_folder() -> None:
+    """A relative path starts where the process does; the rest has its defaults."""
+    made = config(S3HANDOFF_PLACES={"users/": {}, "avatars/": {"path": "uploads/../avatars"}})
+    assert [(f.prefix, f.path) for f in made.folders] == [("avatars/", os.path.abspath("avatars"))]
+    assert (made.folders[0].immutable, made.folders[0].read_through) == (False, True)
+
+
+@pytest.mark.parametrize("setting", ["S3HANDOFF_WORK_DIR", "S3HANDOFF_STORE"])
+@pytest.mark.parametrize("ours", ["/srv/app/uploads/ours", "/srv/app/uploads", "/srv/app"])
+def test_a_folder_and_our_own_files_do_not_lie_in_each_other(setting: str, ours: str) -> None:
+    """We would mirror our own local copies, and those copies again."""
+    own = {setting: f"dir:{ours}" if setting == "S3HANDOFF_STORE" else ours}
+    with pytest.raises(ConfigError, match="must not lie in each other"):
+        config(**own, S3HANDOFF_PLACES={"users/": {"path": "/srv/app/uploads"}})

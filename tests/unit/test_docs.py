@@ -22,6 +22,7 @@ from flask_s3handoff.extension import S3Handoff
 from flask_s3handoff.files import HandoffFile
 from flask_s3handoff.handle import Handle
 from flask_s3handoff.wsgi import RequestHandle
+from tests.pages import blocks, named
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -91,7 +92,7 @@ def test_the_app_of_the_readme_carries_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first block that a reader copies runs, and does what it says."""
-    block = README.split("<!-- test: run -->")[1].split("```python\n")[1].split("```")[0]
+    block = named("README.md", "run").code
     module = ModuleType("readme_app")
     module.__file__ = str(tmp_path / "readme_app.py")
     monkeypatch.setitem(sys.modules, "readme_app", module)
@@ -111,7 +112,7 @@ def test_the_app_of_the_readme_carries_a_file(
 
 def test_the_fleet_of_the_readme_carries_a_file() -> None:
     """The block that a reader puts into a test suite passes there."""
-    block = README.split("<!-- test: fleet -->")[1].split("```python\n")[1].split("```")[0]
+    block = named("README.md", "fleet").code
     names = {"create_app": create_app, "BytesIO": BytesIO, "PNG": b"picture" * 100, "re": re}
     exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
 
@@ -137,7 +138,7 @@ def create_app(config: dict[str, Any]) -> Flask:
 
 def test_the_wsgi_app_of_the_readme_carries_a_file(tmp_path: Path) -> None:
     """Put around an app, the block does what it says; a stand-in for Django runs its view."""
-    block = README.split("<!-- test: wsgi -->")[1].split("```python\n")[1].split("```")[0]
+    block = named("README.md", "wsgi").code
     settings = {"S3HANDOFF_STORE": "memory", "S3HANDOFF_WORK_DIR": str(tmp_path / "work")}
     block = block.replace('"S3HANDOFF_BUCKET": "acme-uploads"', "**settings")
     names: dict[str, Any] = {"settings": settings, "SECRET_KEY": "x" * 32, "HttpResponse": Response}
@@ -168,15 +169,15 @@ def stand_in(names: dict[str, Any]) -> Any:
 
 def test_every_python_block_of_the_readme_compiles() -> None:
     """No block rots."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    found = blocks("README.md", "python")
 
-    assert len(blocks) >= 3
-    for block in blocks:
-        compile(block, "README.md", "exec")
+    assert len(found) >= 3
+    for block in found:
+        compile(block.code, "README.md", "exec")
 
 
 def test_the_example_is_twelve_lines_and_a_little() -> None:
     """An example that does not fit on a screen is not read."""
-    block = README.split("<!-- test: run -->")[1].split("```python\n")[1].split("```")[0]
+    block = named("README.md", "run").code
 
     assert len([line for line in block.splitlines() if line.strip()]) <= 15

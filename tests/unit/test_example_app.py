@@ -179,7 +179,7 @@ def test_a_step_without_a_picture_leads_to_the_first(browser: Browser, path: str
         pytest.param(b"", "empty.png", pictures.NOT_OURS, id="empty"),
     ],
 )
-def test_a_bad_picture_is_explained_and_not_carried(
+def test_t32_a_bad_picture_is_explained_and_not_carried(
     choose: Choose, data: bytes, name: str, says: str
 ) -> None:
     """Wrong type, broken or a bomb: one clear sentence, and the form starts afresh."""

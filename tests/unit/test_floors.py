@@ -17,25 +17,42 @@ from tests.tree import modules
 # its own line, and every room of a lower floor, but nothing of the other lines of its own floor.
 FLOORS: dict[str, list[list[str]]] = {
     "ground": [
-        ["errors", "paths", "judges", "config", "disk"],
+        ["errors", "paths", "judges", "config", "disk", "estate"],
     ],
     "first": [
         ["tokens", "binding"],
-        ["store", "ranges", "s3client", "s3bucket", "s3", "records", "dirstore", "memory"],
-        ["draft", "spool", "root", "sweep", "flight", "workdir"],
+        ["policies"],
+        ["lifecycle"],
+        [
+            *("store", "ranges", "s3client", "s3bucket", "s3", "s3admin"),
+            *("records", "dirstore", "memory"),
+        ],
+        ["draft", "spool", "root", "sweep", "flight", "workdir", "beneath", "ledger"],
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
+        ["audit"],
     ],
     "second": [
         [
-            *("pool", "upload", "mirror", "files", "visit", "carriage", "exchange"),
-            *("leaving", "arriving", "handle", "handoff", "links", "reply", "refill"),
+            *("pool", "upload", "mirror", "files", "visit"),
+            *("folder", "scope", "errands", "folders", "moving"),
+            *("carriage", "exchange", "leaving", "arriving", "handle", "handoff", "links"),
+            *("reply", "refill"),
+            *("provision", "probe", "bucketcheck", "housekeeping", "doctor"),
         ],
     ],
     "faces": [
-        ["current", "hooks", "extension"],
+        ["current", "hooks", "extension", "report", "command", "clifiles", "cli"],
         ["wsgi"],
-        ["testing.bench", "testing.contract", "testing.disks", "testing.fleet", "testing"],
+        [
+            "testing.bench",
+            "testing.promises",
+            "testing.contract",
+            "testing.disks",
+            "testing.fleet",
+            "testing.tokens",
+            "testing",
+        ],
     ],
 }
 # What may be imported by whom, beside the standard library. `werkzeug` is everybody's.
@@ -43,7 +60,9 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "hooks", "extension"},
+    "flask": {"current", "hooks", "extension", "command", "cli"},
+    "click": {"command", "clifiles", "cli"},
+    "rich": {"report"},
     "blinker": {"current"},
     "markupsafe": {"handle"},
 }

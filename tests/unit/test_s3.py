@@ -145,7 +145,7 @@ class TestWhatIsAsked:
             assert "x-amz-sdk-checksum-algorithm" not in asked.headers
             assert "aws-chunked" not in asked.headers.get("content-encoding", "")
 
-    def test_every_call_names_the_owner(self, server: ScriptedS3) -> None:
+    def test_t28_every_call_names_the_owner(self, server: ScriptedS3) -> None:
         """A bucket that somebody else has by now refuses every verb (T28, P6)."""
         store = make(server, owner=OWNER, capabilities=CEPH_RGW)
         for count, answers, call in every_call(store):
@@ -788,7 +788,7 @@ class TestFetching:
         ],
         ids=["longer", "shorter", "chunked", "206", "range ignored", "another range"],
     )
-    def test_b74_b79_other_lengths_are_corrupt(
+    def test_t31_b74_b79_other_lengths_are_corrupt(
         self, server: ScriptedS3, store: S3Store, answer: Answer, size: int
     ) -> None:
         """Status and length are judged before bytes are kept (B74, B79)."""

@@ -57,3 +57,13 @@ def test_rule_10_when_patience_is_over_nothing_is_waited_for(
         pass
     with patience.spend() as until:
         assert until == clock.now
+
+
+def test_what_was_waited_for_the_store_is_added_up(clock: Clock) -> None:
+    """All of it counts, also what a file's size allows beside the deadline."""
+    patience = Patience(7)
+    for size, seconds in ((10 * MIB, 4.0), (0, 0.5)):
+        with patience.spend(size):
+            clock.now += seconds
+
+    assert patience.waited_seconds == 4.5

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -765,3 +766,60 @@ def use(workdir: WorkDir) -> None:
         workdir.drop_edit_copy(edit)
     workdir.evict()
     assert path
+
+
+def fill_disk(
+    monkeypatch: pytest.MonkeyPatch, free: Callable[[], int], total: int = 1 << 40
+) -> None:
+    """Say how many bytes are free on a disk of this size."""
+
+    def statvfs(path: str) -> SimpleNamespace:
+        assert os.path.isdir(path)
+        return SimpleNamespace(f_blocks=total >> 9, f_frsize=512, f_bavail=free() >> 9)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "size", "is_enough"),
+    [
+        (1 << 40, 64 << 20, 0, True),
+        (1 << 40, (64 << 20) - 512, 0, False),
+        (1 << 40, 64 << 20, 512, False),
+        (1 << 40, 65 << 20, 1 << 20, True),
+        (8 << 20, 1 << 20, 0, True),
+        (8 << 20, 256 << 10, 0, False),
+        (0, 0, 1 << 30, True),
+    ],
+    ids=["just", "too-little", "not-for-this", "for-this", "small", "small-full", "unknown"],
+)
+def test_t19_a_floor_of_free_space_stays(
+    total: int, free: int, size: int, is_enough: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else writes to this disk goes on when uploads no longer can."""
+    workdir = make(root)
+    fill_disk(monkeypatch, lambda: free, total)
+    if is_enough:
+        workdir.begin(size).close()
+        return
+    with pytest.raises(Unavailable) as refused:
+        workdir.begin(size)
+    assert refused.value.facts["errno"] == errno.ENOSPC
+    assert files_below(root) == []
+
+
+def size_of(paths: list[str]) -> int:
+    return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+
+
+def test_t19_local_copies_make_room(
+    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be fetched again goes before anybody is refused, and no more of it than is needed."""
+    workdir = make(root, clock)
+    paths = [publish(workdir, bytes([n]) * 4096)[1] for n in range(3)]
+    for age, path in zip((300, 200, 100), paths, strict=True):
+        os.utime(path, (clock.now - age, clock.now - age))
+    fill_disk(monkeypatch, lambda: (64 << 20) - 5120 + 4096 * len(paths) - size_of(paths))
+    workdir.begin().close()
+    assert [os.path.exists(path) for path in paths] == [False, False, True]
