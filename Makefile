@@ -98,8 +98,8 @@ bench: setup  ## measure everything: benchmarks/results.md and the plots; not pa
 bench-quick: setup  ## the exact counts and loose gates, within two minutes
 	$(PY) -m benchmarks --quick
 
-fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
-	$(PY) -m tests.fuzz
+fuzz: setup  ## an hour of fuzzing by atheris and hypothesis (FUZZ="--hours 8 --target body"); not part of `make test`
+	$(PY) -m tests.fuzz $(FUZZ)
 
 soak: setup  ## ten minutes of 200 people on three servers: nothing may grow; not part of `make test`
 	$(PY) -m tests.frameworks.big_upload 1024

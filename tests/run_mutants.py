@@ -110,7 +110,8 @@ class Worker:
         self._seconds = seconds
         temporary = copy.with_suffix(".tmp")
         temporary.mkdir()
-        self._env = {**os.environ, "PYTHONPATH": str(copy), "TMPDIR": str(temporary)}
+        own = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary), "FUZZ_SHRINK": "0"}
+        self._env = {**os.environ, **own}
         self._parent = subprocess.Popen(
             [sys.executable, "-m", "tests.warm"],
             cwd=copy,
