@@ -259,7 +259,7 @@ class Exchange:
 
         What a user brought is not carried on after a logout, nor under another login.
         """
-        if self.forgets or not self.rooms.config.enabled:
+        if self.forgets or not self.rooms.config.is_active:
             return []
         user = self.visit.principal()
         live = [c.file for c in self._carried.values() if not c.ended and c.owner in (None, user)]

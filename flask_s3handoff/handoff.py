@@ -12,23 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from .config import HandoffConfig, secret_keys
-from .dirstore import DirStore
 from .draft import Draft
 from .errors import AlreadyExists, ConfigError
 from .exchange import Exchange
-from .folders import Folders
-from .memory import MemoryStore
 from .mirror import Mirror
-from .moving import Moved, Progress, adopt, pull
 from .paths import check_prefix
-from .s3 import S3Store
 from .store import SLOWEST_BYTES_PER_SECOND, Entry, Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
 from .workdir import WorkDir
+
+if TYPE_CHECKING:
+    from .folders import Folders
+    from .moving import Moved, Progress
 
 Notify = Callable[[str, dict[str, Any]], None]
 Source = bytes | str | os.PathLike[str] | IO[bytes]
@@ -180,10 +179,14 @@ class Handoff:
 
         Nothing in the store is overwritten. It may be broken off and begun again.
         """
+        from .moving import adopt  # see _make_store
+
         return adopt(self._the_folders(), progress)
 
     def pull(self, progress: Progress = lambda _done, _of: None) -> Moved:
         """Bring every file of the folders from the store to this disk: the way out."""
+        from .moving import pull  # see _make_store
+
         return pull(self._the_folders(), progress)
 
     def _the_folders(self) -> Folders:
@@ -213,17 +216,26 @@ def _make_store(config: HandoffConfig) -> Store:
     if not isinstance(config.store, str):
         store: Store = config.store
         return store
+    # Each is imported by those that have it: together they take as long as all else of ours.
     if config.store == "s3":
+        from .s3 import S3Store
+
         return S3Store.from_config(config)
-    return (
-        MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
-    )
+    if config.store == "memory":
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    from .dirstore import DirStore
+
+    return DirStore(config.store.removeprefix("dir:"))
 
 
 def _make_folders(config: HandoffConfig, rooms: Rooms) -> Folders | None:
     """Watch the app's folders; without any, nothing is watched and nothing is wrapped."""
-    if not config.folders or not config.enabled:
+    if not config.folders or not config.is_active:
         return None
+    from .folders import Folders  # see _make_store
+
     return Folders(config, mirror=rooms.mirror, store=rooms.store, workdir=rooms.workdir)
 
 

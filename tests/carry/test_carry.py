@@ -139,7 +139,7 @@ def test_two_tabs_do_not_mix(routing: str) -> None:
 
 
 def test_rule_4_f24_a_double_submit_saves_once(routing: str) -> None:
-    """The same page sent five times is five times success, and one object (F24, F26)."""
+    """The same page sent five times is five times success, and one object (F24, F26, I7)."""
     with fleet_of(wizard, routing=routing) as fleet:
         browser = Browser(fleet)
         save = browser.submit(browser.submit(browser.open("/"), avatar=LEO), width="77")

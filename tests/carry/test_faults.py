@@ -42,7 +42,7 @@ def site(app: Flask, handoff: S3Handoff) -> None:
 
 @pytest.mark.parametrize("url", ["/bare", "/json", "/away", "/blind"])
 def test_rule_1_an_answer_that_carries_nothing_does_not_fail_with_the_store(url: str) -> None:
-    """One-step uploads go on working while S3 is down."""
+    """One-step uploads go on working while S3 is down (I10)."""
     with fleet_of(site) as fleet:
         memory(fleet).fail_with(Unavailable())
         seen = Browser(fleet).post(url, [("avatar", LEO)], follow=False)

@@ -456,7 +456,7 @@ def test_the_size_limit_counts_while_the_file_arrives(size: int, status: int) ->
         assert count(fleet, "put") == (1 if status == 200 else 0)
 
 
-def test_rule_7_a_restored_file_passes_the_limit_of_today() -> None:
+def test_rule_7_b40_a_restored_file_passes_the_limit_of_today() -> None:
     """The limit was lowered since: the claim is too large now (B40), and is not fetched."""
     with fleet_of(limited) as fleet:
         browser = Browser(fleet)

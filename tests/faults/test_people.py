@@ -56,7 +56,7 @@ def fleet(s3: StrictS3) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("seconds", range(-120, 121, 15))
 def test_f10_servers_whose_clocks_differ(fleet: Fleet, seconds: int) -> None:
-    """Nothing is seen up to a minute; a file from farther in the future has expired, and says so."""
+    """Nothing is seen up to a minute; a file from farther in the future counts as expired."""
     browser = Browser(fleet)
     page = good(browser.post("/show", [("avatar", LEO)]))
     at(fleet, seconds)
