@@ -153,7 +153,11 @@ def _parse(
 
 
 def _by_werkzeug(body: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, str | None, bytes]]]:
-    reading = MultiPartParser(buffer_size=len(body) + 1024, max_form_memory_size=500_000)
+    reading = MultiPartParser(
+        stream_factory=lambda *_args, **_options: BytesIO(),  # its own stay open when it gives up
+        buffer_size=len(body) + 1024,
+        max_form_memory_size=500_000,
+    )
     form, files = reading.parse(BytesIO(body), BOUNDARY.encode(), len(body))
     items = list(files.items(multi=True))
     found = [(name, file.filename, file.read()) for name, file in items]
