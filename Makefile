@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 # Two environments are never made at once, and the output stays in order.
 .NOTPARALLEL:
-.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants fuzz soak wheel docs release-check demo lock clean
+.PHONY: help setup test-deps check test-fast test test-all test-oldest mutants bench bench-quick fuzz soak wheel docs release-check demo lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -69,7 +69,7 @@ test-fast: setup  ## the unit tests: no servers, less than a minute
 	$(PYTEST) tests/unit
 
 # The cheap gates come first; pytest's own closing line ends it.
-test: setup test-deps check wheel docs test-oldest mutants test-all  ## everything, within 20 minutes on 2 cores
+test: setup test-deps check wheel docs test-oldest mutants bench-quick test-all  ## everything, within 40 minutes on 2 cores
 
 test-all: setup
 	$(PYTEST) tests
@@ -92,10 +92,16 @@ docs: setup  ## the documentation site, into build/docs; a warning is an error
 release-check: setup  ## what must be right before a tag: wheel, sdist, description, changelog, version
 	$(PY) -m tests.release_check
 
-fuzz: setup  ## a million random pages against two HTML parsers; not part of `make test`
-	$(PY) -m tests.fuzz
+bench: setup  ## measure everything: benchmarks/results.md and the plots; not part of `make test`
+	$(PY) -m benchmarks
 
-soak: setup  ## an hour of traffic through three servers: nothing may grow; not part of `make test`
+bench-quick: setup  ## the exact counts and loose gates, within two minutes
+	$(PY) -m benchmarks --quick
+
+fuzz: setup  ## an hour of fuzzing by atheris and hypothesis (FUZZ="--hours 8 --target body"); not part of `make test`
+	$(PY) -m tests.fuzz $(FUZZ)
+
+soak: setup  ## ten minutes of 200 people on three servers: nothing may grow; not part of `make test`
 	$(PY) -m tests.frameworks.big_upload 1024
 	$(PY) -m tests.soak
 

@@ -75,7 +75,7 @@ Route = Callable[[Flow], int]
 
 def at_random(site: Site) -> Route:
     """Deal each request to any server, as a balancer without memory does."""
-    dice = random.Random(f"route {site.seed}")  # noqa: S311
+    dice = random.Random(f"route {site.seed}")
     return lambda _: dice.randrange(site.servers)
 
 
@@ -210,7 +210,7 @@ def _finished(way: Way, site: Site) -> Iterator[Flow]:
     """Yield each flow that comes to its end."""
     # A server with all its threads busy lets the request wait for the first that is free.
     free = [[0.0] * site.threads for _ in range(site.servers)]
-    thinking = random.Random(f"think {site.seed}")  # noqa: S311
+    thinking = random.Random(f"think {site.seed}")
     arrivals = _arrivals(site)
     queue = [next(arrivals)]
     while queue:
@@ -234,7 +234,7 @@ def _finished(way: Way, site: Site) -> Iterator[Flow]:
 
 
 def _arrivals(site: Site) -> Iterator[tuple[float, int, Flow]]:
-    dice, now = random.Random(f"arrive {site.seed}"), 0.0  # noqa: S311
+    dice, now = random.Random(f"arrive {site.seed}"), 0.0
     for number in range(site.flows):
         now += dice.expovariate(site.rate * site.servers)
         yield now, number, Flow(number)

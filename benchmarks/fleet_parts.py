@@ -93,7 +93,7 @@ class S3:
         self.requests: Counter[str] = Counter()
         self.sent = self.fetched = 0
         self._size, self._speed = site.size, site.s3_speed
-        self._dice = random.Random(f"s3 {site.seed}")  # noqa: S311 - it must repeat
+        self._dice = random.Random(f"s3 {site.seed}")
         self._mu = math.log(site.s3_median)
         self._sigma = math.log(max(site.s3_p99 / site.s3_median, 1.0)) / 2.326
         self._put, self._gets = requests_to_put(site.size), requests_to_get(site.size)
@@ -132,7 +132,7 @@ class Lives:
     """When each server began: it ends at any moment with the same chance, and comes back empty."""
 
     def __init__(self, site: Site) -> None:
-        self._dice = random.Random(f"lives {site.seed}")  # noqa: S311
+        self._dice = random.Random(f"lives {site.seed}")
         self._rate = 1 / (site.life * 3600)
         self._born = [0.0] * site.servers
         self._end = [self._dice.expovariate(self._rate) for _ in range(site.servers)]

@@ -34,7 +34,7 @@ def hide_query_token(environ: WSGIEnvironment) -> None:
     if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
         _take_query_token(environ)
     for name in _PAGES:
-        if TOKEN_FIELD in environ.get(name, ""):
+        if name in environ and TOKEN_FIELD in environ[name]:
             environ[name] = _without_token(environ[name])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .tokens import Binding, TokenSigner, is_binding_id, minutes_of, random_id
 
@@ -24,7 +24,7 @@ class Cookie:
     """A cookie to set; an empty value deletes it. HttpOnly, SameSite=Lax, Path=/."""
 
     name: str
-    value: str
+    value: str = field(repr=False)
     max_age_seconds: int
     secure: bool
 

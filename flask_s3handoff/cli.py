@@ -7,14 +7,15 @@ files are in the room ``clifiles``.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 import click
 from flask import Flask, current_app
 
-from . import clifiles, policies, report
+from . import clifiles, policies, report, survey
 from .command import NOT_RIGHT, OK, for_app, json_option, s3handoff, the_handoff
 from .doctor import Surroundings, examine
 from .provision import Step, set_up
@@ -149,3 +150,27 @@ def _has_proxy_fix(app: Flask) -> bool:
         inside = [cell.cell_contents for cell in getattr(layer, "__closure__", None) or ()]
         layer = getattr(layer, "app", None) or next(filter(callable, inside), None)
     return False
+
+
+# --- observe --------------------------------------------------------------------------------------
+
+
+@s3handoff.command()
+@click.argument("logs", nargs=-1, required=True, type=click.File(errors="replace"))
+@json_option
+def observe(logs: Sequence[IO[str]], as_json: bool) -> None:
+    """Say what the LOGS of observe mode mean: do we have this bug, and where?
+
+    They are those of all servers that ran with S3HANDOFF_OBSERVE = True, in any
+    format; "-" is the standard input. Ends with settings to begin with.
+
+    \b
+    Examples:
+      flask --app app s3handoff observe web1.log web2.log
+      journalctl -u web | flask --app app s3handoff observe -
+    """
+    lines = itertools.chain.from_iterable(logs)
+    if as_json:
+        report.as_json(survey.summary_of(lines))
+    else:
+        click.echo(survey.report_of(lines))

@@ -136,14 +136,14 @@ class HandoffConfig:
         return config._for_development() if development else config._checked()
 
     def _for_development(self) -> HandoffConfig:
-        if self.store != "s3" or self.bucket or self.instance_path is None:
+        if self.store != "s3" or self.bucket or self.instance_path is None or self.only_observes:
             return self._checked()
         folder = os.path.join(self.instance_path, "s3handoff-store")
         log.warning("No S3HANDOFF_BUCKET: in debug and testing the store is the folder %s", folder)
         return replace(self, store=f"dir:{folder}")._checked()
 
     def _checked(self) -> HandoffConfig:
-        if self.store == "s3" and self.enabled and not self.bucket:
+        if self.store == "s3" and self.is_active and not self.bucket:
             raise ConfigError(
                 "S3HANDOFF_BUCKET is missing: name the bucket,"
                 ' or set S3HANDOFF_STORE to "dir:/path" for development.'
@@ -158,6 +158,16 @@ class HandoffConfig:
                 )
         _check_folders(self)
         return self
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether requests and responses are acted on at all."""
+        return self.enabled and not self.observe
+
+    @property
+    def only_observes(self) -> bool:
+        """Tell whether requests are looked at, and left as they are."""
+        return self.enabled and self.observe
 
     @property
     def folders(self) -> tuple[Place, ...]:
@@ -282,5 +292,5 @@ SETTINGS = (
     Setting("S3HANDOFF_DEADLINE", "deadline_seconds", judges.seconds),
     Setting("S3HANDOFF_URL_EXPIRES", "url_expires_seconds", judges.url_expires),
     Setting("S3HANDOFF_ENABLED", "enabled", flag),
-    Setting("S3HANDOFF_OBSERVE", "observe", judges.not_yet),
+    Setting("S3HANDOFF_OBSERVE", "observe", flag),
 )

@@ -67,7 +67,7 @@ def parsed_exchange() -> Exchange:
 def acts_here() -> bool:
     """Tell whether we act on this request: switched on, on our paths, not in an exempt view."""
     config = current_handoff().config
-    return config.enabled and is_below(request.path, config.paths) and not is_exempt()
+    return config.is_active and is_below(request.path, config.paths) and not is_exempt()
 
 
 def is_exempt() -> bool:
@@ -79,7 +79,7 @@ def is_exempt() -> bool:
 def _visit() -> Visit:
     state = current_state()
     return visit_of(
-        request,
+        cast(Any, request)._get_current_object(),  # a proxy looks for it at each of ten questions
         state.handoff.rooms,
         endpoint=request.endpoint or "a page without a view",
         principal=state.principal,

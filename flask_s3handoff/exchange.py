@@ -178,8 +178,8 @@ class Exchange:
         began = time.monotonic()
         try:
             with self._patience.spend(claim.size) as until:
-                if pending := self._keep(file).pending:
-                    pending.wait(until)  # swept while still on its way to the store (F35)
+                if on_its_way := self._keep(file).pending:
+                    on_its_way.wait(until)  # swept while still on its way to the store (F35)
                 path, source = self.rooms.mirror.rehydrate(
                     Revision(claim.relpath, claim.size, claim.sha256), until=until
                 )
@@ -259,7 +259,7 @@ class Exchange:
 
         What a user brought is not carried on after a logout, nor under another login.
         """
-        if self.forgets or not self.rooms.config.enabled:
+        if self.forgets or not self.rooms.config.is_active:
             return []
         user = self.visit.principal()
         live = [c.file for c in self._carried.values() if not c.ended and c.owner in (None, user)]

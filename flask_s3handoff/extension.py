@@ -9,7 +9,7 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, has_request_context, request
 from werkzeug.datastructures import FileStorage
@@ -30,9 +30,11 @@ from .files import HandoffFile
 from .handle import Handle
 from .handoff import Handoff, Source, StoredFile
 from .hooks import install
-from .moving import Moved, Progress
 from .paths import check_key
 from .store import OCTET_STREAM, Store
+
+if TYPE_CHECKING:
+    from .moving import Moved, Progress
 
 View = TypeVar("View", bound=Callable[..., Any])
 Loader = TypeVar("Loader", bound=Callable[[], object])

@@ -65,7 +65,7 @@ class Handle(ABC):
     def restore(self, token: str) -> list[HandoffFile]:
         """Return the files of a token that a client gave back; ``Forged`` if it is not ours."""
         exchange = self._begun()
-        if not exchange.rooms.config.enabled:
+        if not exchange.rooms.config.is_active:
             return []
         refused = len(exchange.errors)
         files = exchange.admit_tokens([token])

@@ -5,32 +5,36 @@ No framework here. ``S3Handoff`` (Flask) and every other face make one and ask i
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from .config import HandoffConfig, secret_keys
-from .dirstore import DirStore
 from .draft import Draft
 from .errors import AlreadyExists, ConfigError
 from .exchange import Exchange
-from .folders import Folders
-from .memory import MemoryStore
 from .mirror import Mirror
-from .moving import Moved, Progress, adopt, pull
 from .paths import check_prefix
-from .s3 import S3Store
-from .store import Kind, Store, kind_of
+from .store import SLOWEST_BYTES_PER_SECOND, Entry, Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
 from .workdir import WorkDir
 
+if TYPE_CHECKING:
+    from .folders import Folders
+    from .moving import Moved, Progress
+
 Notify = Callable[[str, dict[str, Any]], None]
 Source = bytes | str | os.PathLike[str] | IO[bytes]
 _COPY_BYTES = 64 * 1024
+_PAGE = 1000  # what S3 lists at once: no more is asked for before it is needed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -114,32 +118,39 @@ class Handoff:
         with self.rooms.workdir.begin() as draft:
             _pour(source, draft)
             try:
-                with _reader_of(draft) as body:
-                    self.store().put(
-                        key,
-                        body,
-                        size=draft.size,
-                        sha256=draft.sha256,
-                        kind=kind,
-                        if_absent=not overwrite,
-                    )
+                self._ask(lambda: self._put(draft, key, kind, if_absent=not overwrite), draft.size)
             except AlreadyExists:
                 if self.store().stat(key).sha256 != draft.sha256:
                     raise
         return key
 
+    def _put(self, draft: Draft, key: str, kind: Kind, *, if_absent: bool) -> None:
+        size, sha256 = draft.size, draft.sha256
+        with _reader_of(draft) as body:
+            self.store().put(key, body, size=size, sha256=sha256, kind=kind, if_absent=if_absent)
+
+    def _ask(self, work: Callable[[], T], size: int = 0) -> T:
+        """Have the store asked beside the caller, who waits as long as a request does (rule 10)."""
+        allowance = self.config.deadline_seconds + size / SLOWEST_BYTES_PER_SECOND
+        return self.rooms.mirror.do(work, until=time.monotonic() + allowance)
+
     def delete(self, key: str) -> None:
         """Delete a permanent file; one that is not there is deleted already."""
         self.config.place_of(key)
-        self.store().delete(key)
+        self._ask(lambda: self.store().delete(key))
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Yield the permanent files below a prefix: ``users/1/`` is not ``users/10/``."""
         self.config.place_of(check_prefix(prefix) + "x")
         return (
             StoredFile(entry.key, entry.size, entry.last_modified, self.url)
-            for entry in self.store().list(prefix)
+            for entry in self._entries(prefix)
         )
+
+    def _entries(self, prefix: str) -> Iterator[Entry]:
+        found = self.store().list(prefix)
+        while page := self._ask(lambda: [*itertools.islice(found, _PAGE)]):
+            yield from page
 
     def url(self, key: str, expires: int | None = None, *, script_root: str = "") -> str:
         """Return a permanent file's URL: the place's public one, or one for ``expires`` seconds."""
@@ -168,10 +179,14 @@ class Handoff:
 
         Nothing in the store is overwritten. It may be broken off and begun again.
         """
+        from .moving import adopt  # see _make_store
+
         return adopt(self._the_folders(), progress)
 
     def pull(self, progress: Progress = lambda _done, _of: None) -> Moved:
         """Bring every file of the folders from the store to this disk: the way out."""
+        from .moving import pull  # see _make_store
+
         return pull(self._the_folders(), progress)
 
     def _the_folders(self) -> Folders:
@@ -201,17 +216,26 @@ def _make_store(config: HandoffConfig) -> Store:
     if not isinstance(config.store, str):
         store: Store = config.store
         return store
+    # Each is imported by those that have it: together they take as long as all else of ours.
     if config.store == "s3":
+        from .s3 import S3Store
+
         return S3Store.from_config(config)
-    return (
-        MemoryStore() if config.store == "memory" else DirStore(config.store.removeprefix("dir:"))
-    )
+    if config.store == "memory":
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    from .dirstore import DirStore
+
+    return DirStore(config.store.removeprefix("dir:"))
 
 
 def _make_folders(config: HandoffConfig, rooms: Rooms) -> Folders | None:
     """Watch the app's folders; without any, nothing is watched and nothing is wrapped."""
-    if not config.folders or not config.enabled:
+    if not config.folders or not config.is_active:
         return None
+    from .folders import Folders  # see _make_store
+
     return Folders(config, mirror=rooms.mirror, store=rooms.store, workdir=rooms.workdir)
 
 

@@ -33,7 +33,6 @@ from .current import (
     parsed_exchange,
 )
 from .errors import HandoffError
-from .folders import Folders
 from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
 from .scope import Scope
@@ -43,6 +42,8 @@ from .visit import LINK_ROUTE
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from .folders import Folders
+
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
@@ -51,6 +52,11 @@ SCOPE_KEY = "s3handoff.scope"
 
 def install(app: Flask) -> None:
     """Put the gate, the request class and the leaving hook around an app."""
+    if current_state(app).handoff.config.only_observes:
+        from .bystander import stand_by  # an app that is not looked at does not wait for it
+
+        stand_by(app)
+        return
     around: Any = app  # mypy takes no assignment to a method; Flask documents this one
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
@@ -230,11 +236,17 @@ class _Parser:
 
 def _leaving(app: Flask) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
+    this_request = cast(Any, request)._get_current_object  # half of what asking the proxy costs
     handle: Callable[..., Any] = app.handle_user_exception
 
     def process_response(*arguments: Any) -> Response:  # Flask 3.2 passes its context first
-        if _is_idle(request.environ):
-            return cast(Response, original(*arguments))
+        environ = this_request().environ
+        if (  # idle: no exchange was begun, no token, no body
+            EXCHANGE_KEY not in environ
+            and QUERY_TOKEN_KEY not in environ
+            and not environ.get("CONTENT_TYPE")
+        ):
+            return original(*arguments)  # type: ignore[no-any-return]  # a `cast` costs a call
         *context, response = arguments
         began = time.monotonic()
         try:
@@ -252,15 +264,6 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         return cast(Response, sent if exchange is None else kept_private(exchange, sent))
 
     return process_response
-
-
-def _is_idle(environ: WSGIEnvironment) -> bool:
-    """Tell whether a request brought nothing: no exchange was begun, no token, no body."""
-    return (
-        EXCHANGE_KEY not in environ
-        and QUERY_TOKEN_KEY not in environ
-        and not environ.get("CONTENT_TYPE")
-    )
 
 
 def _left(response: Response) -> Response:

@@ -180,11 +180,11 @@ def _script_end(page: bytes, tag: Tag, limit: int) -> int:
 
 def _foreign_end(page: bytes, tag: Tag, limit: int) -> int:
     """Return where an svg or math element ends; only balanced and plain ones are sure (H17b)."""
-    if icon := _ICON.match(page, tag.start, limit):
+    if icon := _icon().match(page, tag.start, limit):
         return icon.end()
     at, open_names = tag.start, list[bytes]()
     for _ in range(_MOST_TAGS + (limit - at) // 16):
-        if not (found := _FOREIGN.match(page, at, limit)):
+        if not (found := _foreign().match(page, at, limit)):
             break
         at, name = found.end(), found[2].lower()
         inside = open_names[-1] if open_names else b""
@@ -306,31 +306,27 @@ def _formatting_token(*, cells: bool = True) -> re.Pattern[bytes]:
 
 
 _PLAIN_ATTRIBUTES = _simple_attributes(rb"""^>"'=/\0""" + _GAP)
-# What most of them are, in one match: an svg of tags that close themselves.
-_ICON = re.compile(
-    b"<%b%b(?<!/>)(?>(?:[^<]*+<%b%b%b(?<=/>)){0,%d})[^<]*+</%b[%b]*+>"
-    % (
-        _spelled(b"svg"),
-        _NAME_ENDS + _PLAIN_ATTRIBUTES,
-        _none_of(_BREAKS_OUT),
-        _REST_OF_NAME,
-        _PLAIN_ATTRIBUTES,
-        _MOST_ATTRIBUTES,
-        _spelled(b"svg"),
-        _GAP,
-    )
-)
-# Group 3 is a tag whose last `/` may belong to an unquoted value; CDATA is left to doubt (H16).
-_FOREIGN = re.compile(
-    b"(?>(?:[^<]*+<(?:%b)){0,%d})[^<]*+<(/?)([a-zA-Z]%b)(?:%b|(%b))"
-    % (
-        _NO_TAG % rb"|\[",
-        _MOST_TAGS,
-        _REST_OF_NAME,
-        _PLAIN_ATTRIBUTES,
-        _ANY_ATTRIBUTES,
-    )
-)
+
+
+@functools.cache
+def _icon() -> re.Pattern[bytes]:
+    """Match what most of them are at once: an svg of tags that close themselves."""
+    svg, rest = _spelled(b"svg"), _REST_OF_NAME + _PLAIN_ATTRIBUTES
+    inside = b"(?>(?:[^<]*+<%b%b(?<=/>)){0,%d})" % (_none_of(_BREAKS_OUT), rest, _MOST_ATTRIBUTES)
+    return re.compile(b"<%b%b(?<!/>)%b[^<]*+</%b[%b]*+>" % (svg, rest, inside, svg, _GAP))
+
+
+@functools.cache
+def _foreign() -> re.Pattern[bytes]:
+    """Match up to a tag in svg; group 3 is one whose last ``/`` may belong to an unquoted value.
+
+    CDATA is left to doubt (H16).
+    """
+    skipped = b"(?>(?:[^<]*+<(?:%b)){0,%d})" % (_NO_TAG % rb"|\[", _MOST_TAGS)
+    tag = b"(?:%b|(%b))" % (_PLAIN_ATTRIBUTES, _ANY_ATTRIBUTES)
+    return re.compile(b"%b[^<]*+<(/?)([a-zA-Z]%b)%b" % (skipped, _REST_OF_NAME, tag))
+
+
 _ATTRIBUTE = re.compile(
     rb"""[_/]*+([^_/>][^_/>=]*+)(?:[_]*+=[_]*+(?:"([^"]*+)"|'([^']*+)'|([^_>]*+)))?""".replace(
         b"_", _GAP

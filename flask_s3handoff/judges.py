@@ -164,8 +164,3 @@ def folder(setting: str, value: Any) -> str:
     path = os.path.abspath(os.fsdecode(value))
     refuse_unless(os.path.dirname(path) != path, setting, value, "a folder below the root")
     return path
-
-
-def not_yet(setting: str, value: Any) -> bool:
-    refuse_unless(value is False, setting, value, "False: observe mode is not part of this release")
-    return False

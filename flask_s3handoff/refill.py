@@ -76,7 +76,7 @@ class Refill:
         self._environ = environ
         self._rooms = rooms
         self._exchange = exchange
-        self._is_on = rooms.config.enabled
+        self._is_on = rooms.config.is_active
         self._ends = ends
         self._mimetype, self._options = parse_options_header(environ["CONTENT_TYPE"])
         self._spool = Spool(

@@ -104,7 +104,7 @@ def _new_session() -> Any:
 
 
 def _timestamp(value: Any) -> datetime:
-    """Read the date of a header; the SDK tries every format there is, for a tenth of a GET."""
+    """Read the date of a header; the SDK tries every format there is, for a twelfth of a GET."""
     from botocore.utils import parse_timestamp  # see _new_session
 
     with suppress(TypeError, ValueError):

@@ -49,7 +49,7 @@ class Visit:
     script_root: str
     origin: Callable[[], str]
     secure: bool
-    cookies: Mapping[str, str]
+    cookies: Mapping[str, str] = field(repr=False)  # an error tracker shows the rest (T38)
     endpoint: str
     principal: Callable[[], str | None]
     eager: bool = False  # the app sees whole files: they are fetched before it runs

@@ -20,18 +20,19 @@ from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
 from .exchange import Exchange
 from .files import HandoffFile
-from .folders import Folders
 from .handle import Handle
 from .handoff import Handoff as Handoff
 from .links import serve_link
 from .paths import is_below
 from .refill import Refill, brings_form
 from .reply import Reply
-from .scope import Scope
 from .visit import LINK_ROUTE, Visit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .folders import Folders
+    from .scope import Scope
 
 Principal = Callable[["WSGIEnvironment"], object]
 
@@ -76,9 +77,17 @@ class HandoffMiddleware:
         self._handoff = handoff
         self._principal = principal
         self._serves_links = handoff.config.store != "s3"
+        self._observed: WSGIApplication | None = None
+        if handoff.config.only_observes:
+            from .observe import Observer  # an app that is not looked at does not wait for it
+            from .tap import observed
+
+            self._observed = observed(application, Observer(handoff.config, handoff.rooms.signer))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        if self._observed is not None:
+            return self._observed(environ, start_response)
         hide_query_token(environ)
         if self._serves_links and environ.get("PATH_INFO", "").startswith(LINK_ROUTE):
             return self._serve_link(environ, start_response)
@@ -105,7 +114,7 @@ class HandoffMiddleware:
             return
         if token is None:
             handle.refill()
-        elif config.enabled:
+        elif config.is_active:
             exchange = handle.begin()
             exchange.by_redirect = True
             exchange.admit_tokens([token])

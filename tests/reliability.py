@@ -1,6 +1,7 @@
 """Which test acts out which threat, fault, bad input: found by their ids, written to a page.
 
     python -m tests.reliability           run these tests and write docs/reliability.md
+    python -m tests.reliability T F       the same for some chapters alone
     python -m tests.reliability --names   find the tests; keep what the page says of their results
     python -m tests.reliability --check   say which rows of the page are out of date, and write nothing
 
@@ -15,7 +16,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,19 +146,23 @@ def cells(text: str) -> dict[str, tuple[str, str, str]]:
 
 
 class Collector:
-    """A plugin of pytest that runs the tests of rows alone, or none, and remembers what became of them."""
+    """A plugin of pytest that runs the tests of some chapters' rows alone, and remembers what became of them."""
 
-    def __init__(self, *, only_names: bool) -> None:
+    def __init__(self, letters: Container[str]) -> None:
         self.tests: list[Found] = []
         self.outcomes: dict[str, str] = {}
-        self._only_names = only_names
+        self.letters = letters
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the tests of rows."""
+        """Remember the tests of all rows, and keep those that shall be run."""
         self.tests = [test for test in map(Found.of, items) if test.rows]
-        wanted = {test.id for test in self.tests}
-        items[:] = [] if self._only_names else [item for item in items if item.nodeid in wanted]
+        wanted = {test.id for test in self.tests if any(map(self.is_run, test.rows))}
+        items[:] = [item for item in items if item.nodeid in wanted]
+
+    def is_run(self, row: str) -> bool:
+        """Tell whether the tests of this row are run."""
+        return row[0] in self.letters
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Remember the worst of a test's three phases."""
@@ -178,7 +183,7 @@ def stale(text: str, tests: Iterable[Found]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Write the page, or check it; what the shell gets is 0 when nothing is wrong."""
     only_names = arguments in (["--names"], ["--check"])
-    collector = Collector(only_names=only_names)
+    collector = Collector(() if only_names else arguments or CHAPTERS)
     options = ["-q", "--no-header", "-p", "no:cacheprovider", str(ROOT / "tests")]
     pytest.main(options, plugins=[collector])
     old = PAGE.read_text() if PAGE.exists() else ""
@@ -206,8 +211,8 @@ def _with_results(
         _, tests, result = known.get(row.name, ("", "", ""))
         row.kept = result if tests == row.found else ""
     for test in collector.tests:
-        for name in test.rows if test.id in collector.outcomes else ():
-            rows[name].outcomes[collector.outcomes[test.id]] += 1
+        for name in filter(collector.is_run, test.rows):
+            rows[name].outcomes[collector.outcomes.get(test.id, "not run")] += 1
     return rows
 
 

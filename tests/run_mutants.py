@@ -28,9 +28,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "flask_s3handoff"
-COPIED = (PACKAGE, "tests", "example_app", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+COPIED = (
+    *(PACKAGE, "tests", "example_app", "benchmarks", "docs"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md"),
+)
 WORKERS = (os.cpu_count() or 1) + 1  # some of them wait
 SECONDS = 20  # a mutant that hangs has been noticed
+BEGIN_SECONDS = 60  # one that keeps its test from beginning has not: that proves nothing
+COLLECT_SECONDS = 600  # all tests of the list, where nothing is compiled yet
 ALL_PASSED, SOME_FAILED = 0, 1
 _times = itertools.count(1)  # seconds after the epoch, when no file of ours was written
 
@@ -105,7 +110,8 @@ class Worker:
         self._seconds = seconds
         temporary = copy.with_suffix(".tmp")
         temporary.mkdir()
-        self._env = {**os.environ, "PYTHONPATH": str(copy), "TMPDIR": str(temporary)}
+        own = {"PYTHONPATH": str(copy), "TMPDIR": str(temporary), "FUZZ_SHRINK": "0"}
+        self._env = {**os.environ, **own}
         self._parent = subprocess.Popen(
             [sys.executable, "-m", "tests.warm"],
             cwd=copy,
@@ -115,11 +121,12 @@ class Worker:
             text=True,
         )
 
-    def run(self, tests: Sequence[str]) -> Result:
+    def run(self, tests: Sequence[str], *, patience: float = BEGIN_SECONDS) -> Result:
         """Run tests against the copy as it is now."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        order = {"tests": tests, "output": str(self._output), "seconds": self._seconds}
+        times = {"seconds": self._seconds, "patience": patience}
+        order = {"tests": tests, "output": str(self._output), **times}
         self._output.write_text("")
         self._parent.stdin.write(json.dumps(order) + "\n")
         self._parent.stdin.flush()
@@ -133,8 +140,9 @@ class Worker:
         found = subprocess.check_output(where, cwd=self.copy, env=self._env, text=True).strip()
         if not found.startswith(f"{self.copy}{os.sep}"):
             raise Unfit(f"the tests would import {found}, not the copy")
-        if tests and (result := self.run(tests)).code != ALL_PASSED:
-            raise Unfit(f"{result.output}\nthe unbroken package must pass these tests first")
+        if tests and (result := self.run(tests, patience=COLLECT_SECONDS)).code != ALL_PASSED:
+            said = f"{result.output}\n(exit {result.code})"
+            raise Unfit(f"{said} the unbroken package must pass these tests first")
 
     def close(self) -> None:
         """Let the parent end."""

@@ -12,6 +12,7 @@ from flask import Flask
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.handoff import Handoff
 from flask_s3handoff.testing import Fleet, MemoryStore
+from tests.sentinels import sentinel
 
 Build = Callable[[Flask, S3Handoff], object]
 ROUTINGS = ("round-robin", "random", "adversarial")
@@ -31,6 +32,8 @@ def fleet_of(
         app = Flask(__name__)
         app.config.from_mapping(S3HANDOFF_PLACES={"users/": {}})
         app.config.from_mapping(config)
+        if len(secret := str(app.config["SECRET_KEY"])) >= 32:
+            sentinel(secret)
         build(app, S3Handoff(app))
         return app
 

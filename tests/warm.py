@@ -35,10 +35,10 @@ SHARED = (
     ),
 )
 BEGAN = b"."
+GRACE = 1.5  # pytest-timeout comes first, with a traceback; it cannot end everything
 DIED = -1000  # the system knows why
 SOME_FAILED = 1
 ELSEWHERE = 70  # no code of pytest's: it could not run, or the package came from somewhere else
-GRACE = 1.5  # pytest-timeout comes first, with a traceback; it cannot end everything
 
 
 class _Life:
@@ -64,8 +64,11 @@ def main() -> None:
         print(json.dumps(run(**json.loads(line))), flush=True)
 
 
-def run(tests: Sequence[str], output: str, seconds: float) -> dict[str, Any]:
-    """Run tests in a child: its exit code (None if it hung), and whether a test began."""
+def run(tests: Sequence[str], output: str, seconds: float, patience: float) -> dict[str, Any]:
+    """Run tests in a child: its exit code (None if it hung), and whether a test began.
+
+    Each test has ``seconds``, and ``patience`` seconds are left for the first to begin.
+    """
     if any(name.partition(".")[0] == PACKAGE for name in sys.modules):
         sys.exit(f"{PACKAGE} was imported before the fork: mutants would not be seen")
     reading, writing = os.pipe()
@@ -75,7 +78,7 @@ def run(tests: Sequence[str], output: str, seconds: float) -> dict[str, Any]:
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)  # as the child does: whoever comes first
     try:
-        code, began = _awaited(reading, seconds * GRACE)
+        code, began = _awaited(reading, patience, seconds * GRACE)
     finally:
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
@@ -84,10 +87,10 @@ def run(tests: Sequence[str], output: str, seconds: float) -> dict[str, Any]:
     return {"code": os.waitstatus_to_exitcode(status) if code == DIED else code, "began": began}
 
 
-def _awaited(pipe: int, patience: float) -> tuple[int | None, bool]:
+def _awaited(pipe: int, first: float, then: float) -> tuple[int | None, bool]:
     """Follow a child until it says its code, dies, or says nothing for too long."""
     began = False
-    while select.select([pipe], [], [], patience)[0]:
+    while select.select([pipe], [], [], then if began else first)[0]:
         if not (said := os.read(pipe, 4096)):
             return DIED, began
         began = began or BEGAN in said

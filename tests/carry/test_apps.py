@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Request, redirect, request, url_for
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.lint import LintMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.middleware.shared_data import SharedDataMiddleware
+from werkzeug.test import run_wsgi_app
 
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.errors import ConfigError
@@ -155,7 +161,7 @@ def two_apps(
     return create_app, stores
 
 
-def test_two_apps_in_one_process_do_not_mix() -> None:
+def test_b71_two_apps_in_one_process_do_not_mix() -> None:
     """Each has its state, its store, its work folder; a token of one is nothing to the other (B71)."""
     create_app, stores = two_apps(key="a" * 32, other_key="b" * 32)
     with Fleet(create_app) as fleet:
@@ -195,8 +201,59 @@ def test_one_extension_for_several_apps() -> None:
     assert [store.keys() for store in stores] == [["users/0"], ["users/1"]]
 
 
+def zipped(inner: Any) -> Any:
+    """Compress every answer, as a middleware in front of an app does."""
+
+    def middleware(environ: Any, start_response: Any) -> Any:
+        chunks, status, headers = run_wsgi_app(inner, environ, buffered=True)
+        body = gzip.compress(b"".join(chunks))
+        headers["Content-Encoding"], headers["Content-Length"] = "gzip", str(len(body))
+        start_response(status, headers.to_wsgi_list())
+        return [body]
+
+    return middleware
+
+
+MIDDLEWARE: dict[str, Any] = {
+    "gzip": zipped,
+    "ProxyFix": ProxyFix,
+    "static": lambda inner: SharedDataMiddleware(inner, {"/static": os.path.dirname(__file__)}),
+    "session": lambda inner: lambda environ, start: inner({**environ, "session": {}}, start),
+    "lint": LintMiddleware,
+}
+
+
+@pytest.mark.parametrize("below", [True, False], ids=["below us", "above us"])
+@pytest.mark.parametrize("what", MIDDLEWARE)
+def test_b72_other_middleware_around_the_app_is_no_obstacle(
+    what: str, below: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Flask's own hook writes the page before any of them; ours is beside the ``wsgi_app`` only."""
+
+    def create_app(config: dict[str, Any]) -> Flask:
+        app = Flask(__name__)
+        app.config.from_mapping(config)
+        wrap: Any = app
+        if below:
+            wrap.wsgi_app = MIDDLEWARE[what](wrap.wsgi_app)
+        S3Handoff(app)
+        answer(app, "/show", lambda: page(shown(), form("/show")))
+        if not below:
+            wrap.wsgi_app = MIDDLEWARE[what](wrap.wsgi_app)
+        return app
+
+    with Fleet(create_app) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/show", [("avatar", LEO)])
+        for _ in range(2):
+            text = gzip.decompress(seen.data) if what == "gzip" else seen.data
+            assert line_of(LEO).encode() in text
+            (token,) = re.findall(rb'name="_s3handoff" value="([^"]+)"', text)
+            seen = browser.post("/show", [("_s3handoff", token.decode())])
+
+
 def test_behind_a_proxy_that_ends_tls(caplog: pytest.LogCaptureFixture) -> None:
-    """With ``ProxyFix`` the cookie is Secure; without it a warning says once what to set."""
+    """With ``ProxyFix`` the cookie is Secure; without it a warning says once what to set (B72)."""
 
     def create_app(config: dict[str, Any]) -> Flask:
         app = Flask(__name__)
@@ -242,7 +299,7 @@ def test_a_copy_that_has_the_key_only_as_a_fallback() -> None:
             assert line_of(LEO) in seen.text
 
 
-def test_servers_with_different_keys_say_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_f42_servers_with_different_keys_say_so(caplog: pytest.LogCaptureFixture) -> None:
     """A mis-deploy: nothing is believed, nothing crashes, and the log has the word (F42)."""
     keys = iter("abc")
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
-import zlib
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask, Request, request
 from itsdangerous import URLSafeTimedSerializer
+from markupsafe import escape
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.testing import Fleet
 from flask_s3handoff.tokens import Binding, Claim, Token
+from tests.bad_names import BAD_NAMES
+from tests.bad_tokens import GARBAGE
 from tests.browser_like import MULTIPART, Browser, Upload, encode
 from tests.carry.test_carry import ADA, LEO, line_of, shown
 from tests.small_apps import answer, count, fleet_of, form, handoffs_of, memory, page, settled
+from tests.unit.test_body import ACCEPTED, END, MALFORMED
+from tests.unit.test_body import MULTIPART as TABLE_TYPE
+from tests.unit.test_body import TOO_LARGE as TOO_MUCH
 
 pytestmark = pytest.mark.oldest
 
@@ -80,13 +88,6 @@ def refused(fleet: Fleet, token: str, enctype: str = MULTIPART) -> None:
     assert count(fleet) == asked
 
 
-GARBAGE = {
-    "empty": "", "one character": "A", "a dot": ".", "two dots": "..", "three parts": "a.b.c", "long": "A" * 300_000,
-    "nul": "a\0.b", "accent": "é.a.b", "None": "None", "spaces": "  ", "quotes": "\"'><script>", "newline": "a\n.b",
-    "percent": "%2e%2e/", "zlib": "." + base64.urlsafe_b64encode(zlib.compress(b"0" * 9_000_000)).decode() + ".sig",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", GARBAGE)
 @pytest.mark.parametrize("enctype", [MULTIPART, "application/x-www-form-urlencoded"])
 def test_garbage_is_refused(fleet: Fleet, name: str, enctype: str) -> None:
@@ -94,7 +95,7 @@ def test_garbage_is_refused(fleet: Fleet, name: str, enctype: str) -> None:
     refused(fleet, GARBAGE[name], enctype)
 
 
-def test_bytes_that_are_no_text_are_refused(fleet: Fleet) -> None:
+def test_b25_bytes_that_are_no_text_are_refused(fleet: Fleet) -> None:
     """B25: lone surrogates and raw bytes in the field."""
     for raw in (b"\xff\xfe", b"\xed\xa0\x80", b"\x80"):
         body = (
@@ -110,7 +111,7 @@ def test_bytes_that_are_no_text_are_refused(fleet: Fleet) -> None:
         assert "codes forged" in seen.text
 
 
-def test_every_flipped_bit_of_a_token_is_refused(fleet: Fleet, good: str) -> None:
+def test_b26_b28_every_flipped_bit_of_a_token_is_refused(fleet: Fleet, good: str) -> None:
     """B26, B28: a sample of them through requests, every one through the signer; aliases too."""
     signer = handoffs_of(fleet)[0].rooms.signer
     flips = [
@@ -139,7 +140,7 @@ def reads(signer: Any, text: str) -> bool:
     return True
 
 
-def test_signatures_of_another_purpose_are_refused(fleet: Fleet) -> None:
+def test_b29_signatures_of_another_purpose_are_refused(fleet: Fleet) -> None:
     """B29: the session cookie, a mail link, and our own link route use other salts (T4)."""
     handoff = handoffs_of(fleet)[0]
     app = fleet.copies[0].app
@@ -159,16 +160,16 @@ PATHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"B31-{path!r:.24}")
 def test_a_signed_path_is_judged_all_the_same(fleet: Fleet, path: str) -> None:
     """B31: the grammar of relative paths holds although the signature is right (T1)."""
     refused(fleet, minted(fleet, relpath=path))
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    "negative size": {"size": -1}, "huge size": {"size": 2**70}, "true size": {"size": True},
-    "old": {"uploaded_at": -1}, "true time": {"uploaded_at": True},
-    "long field": {"field": "f" * 256}, "long name": {"filename": "f" * 256}, "long type": {"content_type": "t" * 256},
+    "B32-negative-size": {"size": -1}, "B32-huge-size": {"size": 2**70}, "B32-true-size": {"size": True},
+    "B30-negative-time": {"uploaded_at": -1}, "B30-true-time": {"uploaded_at": True},
+    "B32-long-field": {"field": "f" * 256}, "B32-long-name": {"filename": "f" * 256}, "B32-long-type": {"content_type": "t" * 256},
 }  # fmt: skip
 
 
@@ -189,13 +190,13 @@ PAYLOADS: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=repr)
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: f"B32-{payload!r:.30}")
 def test_a_signed_payload_of_another_shape_is_refused(fleet: Fleet, payload: Any) -> None:
     """B32: missing, extra and wrong cells; NaN; a bundle of another shape."""
     refused(fleet, signed(fleet, payload))
 
 
-def test_a_deeply_nested_payload_is_refused(fleet: Fleet) -> None:
+def test_b32_a_deeply_nested_payload_is_refused(fleet: Fleet) -> None:
     """B32: 10,000 levels."""
     signer = handoffs_of(fleet)[0].rooms.signer
     body = base64.urlsafe_b64encode(b"[" * 10_000 + b"]" * 10_000).rstrip(b"=")
@@ -203,7 +204,7 @@ def test_a_deeply_nested_payload_is_refused(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("jar", ["none", "malformed", "other value", "two of one name"])
-def test_a_token_without_its_cookie_is_foreign(fleet: Fleet, jar: str) -> None:
+def test_b33_a_token_without_its_cookie_is_foreign(fleet: Fleet, jar: str) -> None:
     """B33: no cookie, a malformed one, somebody else's value, two of the same name."""
     browser = Browser(fleet)
     seen = browser.post("/show", [("avatar", LEO)])
@@ -219,7 +220,9 @@ def test_a_token_without_its_cookie_is_foreign(fleet: Fleet, jar: str) -> None:
     assert answered.status == 403
 
 
-def test_a_thousand_tokens_are_one_refusal(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+def test_b34_a_thousand_tokens_are_one_refusal(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
     """B34: no fetch, no flood of log lines or signals, and the page is shown."""
     settled(fleet)
     asked = count(fleet)
@@ -233,7 +236,7 @@ def test_a_thousand_tokens_are_one_refusal(fleet: Fleet, caplog: pytest.LogCaptu
     assert Browser(fleet).post("/show", many).status in (200, 413)
 
 
-def test_the_same_token_twice_is_one_file(fleet: Fleet) -> None:
+def test_b35_the_same_token_twice_is_one_file(fleet: Fleet) -> None:
     """B35: as in a form that was injected and filled by a script."""
     browser = Browser(fleet)
     token = browser.post("/show", [("avatar", LEO)]).form().token
@@ -251,7 +254,7 @@ def test_the_token_of_two_pages_with_the_same_file_is_one_file(fleet: Fleet) -> 
     assert seen.text.count(line_of(LEO)) == 1
 
 
-def test_a_real_file_beats_the_token(fleet: Fleet) -> None:
+def test_b36_a_real_file_beats_the_token(fleet: Fleet) -> None:
     """B36, also when the token is no good: it is not even told as an error."""
     browser = Browser(fleet)
     token = browser.post("/show", [("avatar", LEO)]).form().token
@@ -263,7 +266,7 @@ def test_a_real_file_beats_the_token(fleet: Fleet) -> None:
     assert "codes </p>" in stolen.text
 
 
-def test_a_token_as_a_file_part_is_ignored(fleet: Fleet, good: str) -> None:
+def test_b38_a_token_as_a_file_part_is_ignored(fleet: Fleet, good: str) -> None:
     """B38: neither a token, nor a file of that name."""
     settled(fleet)
     asked = count(fleet)
@@ -276,7 +279,7 @@ def test_a_token_as_a_file_part_is_ignored(fleet: Fleet, good: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["avatar", "avatar.filename", "avatar[stream]", "files[avatar]"])
-def test_text_that_imitates_a_file_is_text(fleet: Fleet, field: str) -> None:
+def test_b39_text_that_imitates_a_file_is_text(fleet: Fleet, field: str) -> None:
     """B39: it stays in the form and is never a file."""
     text = '{"filename": "x.png", "stream": "…", "_claim": {}}'
     seen = Browser(fleet).post("/unrelated", [(field, text)])
@@ -302,7 +305,7 @@ WHOLE = (
 
 
 @pytest.mark.parametrize("keep", [0, 10, 60, 130, 9000, len(WHOLE) - 9, len(WHOLE) - 4])
-def test_rule_3_a_truncated_upload_is_400_and_nothing_is_left(fleet: Fleet, keep: int) -> None:
+def test_rule_3_f27_a_truncated_upload_is_400_and_nothing_is_left(fleet: Fleet, keep: int) -> None:
     """Cut anywhere, as a proxy does that sends its own Content-Length (B3, B4, F27)."""
     settled(fleet)
     before, asked = files_of(fleet), count(fleet)
@@ -415,7 +418,7 @@ def test_an_unread_body_never_changes_the_answer(
     assert not seen.tokens
 
 
-def test_an_app_that_takes_the_stream_itself_keeps_it() -> None:
+def test_b23h_an_app_that_takes_the_stream_itself_keeps_it() -> None:
     """A view that reads ``request.stream`` or ``get_data()`` gets every byte, and we stay out."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -430,14 +433,7 @@ def test_an_app_that_takes_the_stream_itself_keeps_it() -> None:
         assert count(own) == 0
 
 
-NAMES = [
-    "../../etc/passwd", "..\\..\\x", "/etc/passwd", "C:\\fakepath\\x.png", "a\0.png", ".", "..", "...", " ", ".htaccess", "-rf",
-    "CON", "con.txt", "x" * 5000 + ".png", "😀" * 255, "日本語.png", "e\u0301.png", "gnp\u202efdp.exe", "a;b", "a%0d%0aX: y",
-    "…".join("abc") + ".tar.gz", "_s3handoff", "a/b/c.png",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name)[:20])
+@pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
 def test_no_name_is_a_path(fleet: Fleet, name: str) -> None:
     """B41–B62: carried as a name, never used as one on disk or in the store, the same on every server."""
 
@@ -460,6 +456,122 @@ def test_no_name_is_a_path(fleet: Fleet, name: str) -> None:
         (key,) = memory(own).keys()
         assert key.startswith("handoff/2")
         assert key.count("/") == 3
+
+
+# The tables of tests/unit/test_body.py once more, through whole requests.
+
+
+def sent(
+    fleet: Fleet, body: bytes, content_type: str = TABLE_TYPE, **environ: Any
+) -> tuple[int, str]:
+    """Send a body with an environ as a server makes it, however odd; return status and text."""
+    made = EnvironBuilder("/show", method="POST").get_environ()
+    made |= {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": str(len(body))}
+    made |= {"wsgi.input": io.BytesIO(body), **environ}
+    chunks, status, _ = run_wsgi_app(fleet, made, buffered=True)
+    return int(status[:3]), b"".join(chunks).decode()
+
+
+@pytest.mark.parametrize(("body", "options"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_form_is_400_and_nothing_is_left(
+    fleet: Fleet, body: bytes, options: dict[str, Any]
+) -> None:
+    """It says what to do; no store call, no file; never a server error."""
+    settled(fleet)
+    before, asked = files_of(fleet), count(fleet)
+    status, said = sent(fleet, body, **options)
+    assert status == 400
+    assert "<p>" in said
+    settled(fleet)
+    assert (files_of(fleet), count(fleet)) == (before, asked)
+
+
+class Limited(Request):
+    """A request with the limits that Flask has by itself since 3.1."""
+
+    max_form_memory_size = 500_000
+    max_form_parts = 1000
+
+
+@pytest.mark.parametrize("body", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_much_is_413_and_nothing_is_left(body: bytes) -> None:
+    """Whatever there is too much of."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        site(app, handoff)
+        app.request_class = Limited
+
+    with fleet_of(build) as own:
+        assert sent(own, body)[0] == 413
+        settled(own)
+        assert (files_of(own), count(own)) == ([], 0)
+
+
+@pytest.mark.parametrize(("body", "files"), ACCEPTED.values(), ids=ACCEPTED)
+def test_an_odd_form_is_carried_with_exactly_its_bytes(
+    body: bytes, files: list[tuple[str, str, bytes]]
+) -> None:
+    """What is odd but clear arrives, goes to the store, and comes back on the next server."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/show", lambda: page(read_out(), form("/show")), "POST")
+
+    def read_out() -> str:
+        found = [[f.name, f.read().hex()] for f in request.files.values() if f.filename]
+        return f"<p>{escape(json.dumps(found))}</p>"
+
+    with fleet_of(build) as own:
+        browser = Browser(own)
+        seen = browser.send("POST", "/show", body + END, TABLE_TYPE)
+        assert seen.status == 200
+        again = browser.submit(seen)
+        shown = [text.text.partition("</p>")[0] for text in (seen, again)]
+        assert shown[0] == shown[1]
+        first = {name: data.hex() for name, _, data in reversed(files)}
+        assert {*map(tuple, json.loads(unescape(shown[0].partition("<p>")[2])))} == {*first.items()}
+        assert len(memory(own).keys()) == len(files)
+
+
+@pytest.mark.parametrize("way", ["query", "header", "cookie", "json"])
+def test_b37_a_token_that_comes_another_way_means_nothing(fleet: Fleet, way: str) -> None:
+    """Only a form field counts, and the query of a GET (T6)."""
+    browser = Browser(fleet)
+    token = browser.post("/show", [("avatar", LEO)]).form().token
+    url, body, kind, headers = "/show", b"", MULTIPART, {}
+    if way == "query":
+        url, kind = f"/show?_s3handoff={token}", "application/x-www-form-urlencoded"
+    elif way == "header":
+        kind, headers = "text/plain", {"X-S3Handoff": token, "_s3handoff": token}
+    elif way == "cookie":
+        kind = "text/plain"
+        browser.client.set_cookie("_s3handoff", token)
+    else:
+        body, kind = json.dumps({"_s3handoff": token}).encode(), "application/json"
+    settled(fleet)
+    asked = count(fleet)
+    seen = browser.send("POST", url, body, kind, headers=headers)
+    assert seen.status == 200
+    assert "codes </p>" in seen.text
+    assert "<p>avatar" not in seen.text
+    assert not seen.tokens
+    assert count(fleet) == asked
+
+
+def test_b59_one_name_twice_is_two_files() -> None:
+    """In one request, and of two people: nobody gets another's bytes."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/show", lambda: page(shown(), form("/show")))
+
+    with fleet_of(build) as own:
+        leo, ada = Browser(own), Browser(own)
+        other = LEO._replace(data=b"other bytes of the same name")
+        first = leo.post("/show", [("avatar", LEO), ("avatar", other)])
+        second = ada.post("/show", [("avatar", LEO._replace(data=b"of Ada"))])
+        assert len(memory(own).keys()) == 3
+        assert line_of(LEO) in leo.submit(first).text
+        assert line_of(other) in leo.submit(first).text
+        assert line_of(LEO._replace(data=b"of Ada")) in ada.submit(second).text
 
 
 @pytest.mark.parametrize("enctype", [MULTIPART, "application/x-www-form-urlencoded"])

@@ -98,7 +98,7 @@ def test_a_wizard_of_three_steps(routing: str) -> None:
         assert memory(fleet).bytes_of("users/leo.png") == LEO.data[:100]
 
 
-def test_rule_4_back_to_step_two_and_another_crop(routing: str) -> None:
+def test_rule_4_f25_back_to_step_two_and_another_crop(routing: str) -> None:
     """Both crops start from the picture as it was uploaded, not from each other's result."""
     with fleet_of(wizard, routing=routing) as fleet:
         browser = Browser(fleet)
@@ -138,8 +138,8 @@ def test_two_tabs_do_not_mix(routing: str) -> None:
         assert memory(fleet).bytes_of("users/ada.png") == ADA.data[:90]
 
 
-def test_rule_4_a_double_submit_saves_once(routing: str) -> None:
-    """The same page sent five times is five times success, and one object (F24, F26)."""
+def test_rule_4_f24_a_double_submit_saves_once(routing: str) -> None:
+    """The same page sent five times is five times success, and one object (F24, F26, I7)."""
     with fleet_of(wizard, routing=routing) as fleet:
         browser = Browser(fleet)
         save = browser.submit(browser.submit(browser.open("/"), avatar=LEO), width="77")

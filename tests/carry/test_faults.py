@@ -42,7 +42,7 @@ def site(app: Flask, handoff: S3Handoff) -> None:
 
 @pytest.mark.parametrize("url", ["/bare", "/json", "/away", "/blind"])
 def test_rule_1_an_answer_that_carries_nothing_does_not_fail_with_the_store(url: str) -> None:
-    """One-step uploads go on working while S3 is down."""
+    """One-step uploads go on working while S3 is down (I10)."""
     with fleet_of(site) as fleet:
         memory(fleet).fail_with(Unavailable())
         seen = Browser(fleet).post(url, [("avatar", LEO)], follow=False)
@@ -176,7 +176,7 @@ def test_one_of_two_files_fails() -> None:
         assert line_of(ADA, "cv") not in again.text
 
 
-def test_a_failed_edit_does_not_cost_the_upload() -> None:
+def test_f2_a_failed_edit_does_not_cost_the_upload() -> None:
     """The page before still has its revision (rule 4)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -216,7 +216,7 @@ def test_the_answer_that_was_given_up_is_closed() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE])
-def test_a_full_disk_is_503_and_nothing_is_left(
+def test_f15_f16_a_full_disk_is_503_and_nothing_is_left(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also of the files of that form which came before and after the one that failed (F15, F16)."""
@@ -248,7 +248,7 @@ def exists(number: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{number}")
 
 
-def test_a_cleaner_that_removes_every_local_copy_is_not_noticed() -> None:
+def test_f35_a_cleaner_that_removes_every_local_copy_is_not_noticed() -> None:
     """The file is fetched again, for reading and for editing (F35)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -277,7 +277,7 @@ def sweep(app: Flask) -> None:
     shutil.rmtree(app.config["S3HANDOFF_WORK_DIR"], ignore_errors=True)
 
 
-def test_a_client_that_goes_away_leaves_nothing() -> None:
+def test_f28_a_client_that_goes_away_leaves_nothing() -> None:
     """The connection breaks in the middle of the body (F28)."""
 
     class Broken:

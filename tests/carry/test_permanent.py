@@ -303,7 +303,7 @@ def test_reopen_of_what_is_not_there() -> None:
         assert count(fleet, "put") == 0
 
 
-def test_a_promoted_file_is_carried_no_further_but_its_old_page_is() -> None:
+def test_f25_a_promoted_file_is_carried_no_further_but_its_old_page_is() -> None:
     """Back to the page before the save still has its revision (F25)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:

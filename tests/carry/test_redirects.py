@@ -154,7 +154,7 @@ def test_a_view_that_moves_its_whole_form(caplog: pytest.LogCaptureFixture) -> N
         assert "can carry" not in caplog.text
 
 
-def test_a_chain_of_redirects() -> None:
+def test_b88_a_chain_of_redirects() -> None:
     """Three hops, none of which looks at the file (B88)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -172,7 +172,7 @@ def test_a_chain_of_redirects() -> None:
         assert line_of(LEO) in seen.text
 
 
-def test_two_tabs_redirected_at_once_do_not_mix() -> None:
+def test_b89_two_tabs_redirected_at_once_do_not_mix() -> None:
     """Each URL names its own file (B89)."""
     barrier = threading.Barrier(2, timeout=20)
 
@@ -214,7 +214,7 @@ PHOTOS = [
 
 
 @pytest.mark.parametrize("routing", ROUTINGS)
-def test_twenty_files_with_long_names_across_a_redirect(routing: str) -> None:
+def test_b90_twenty_files_with_long_names_across_a_redirect(routing: str) -> None:
     """Their claims are staged as one object; the URL stays short (B90)."""
     with fleet_of(many_files, routing=routing) as fleet:
         browser = Browser(fleet)
@@ -287,8 +287,8 @@ def going_to(target: str, status: int = 302, *methods: str) -> Any:
     return build
 
 
-@pytest.mark.parametrize("target", OURS)
-def test_a_redirect_to_our_own_origin_carries(target: str) -> None:
+@pytest.mark.parametrize("target", OURS, ids=lambda target: f"B86-{target}")
+def test_b86_a_redirect_to_our_own_origin_carries(target: str) -> None:
     """Relative, absolute, a query only, a fragment only (B86)."""
     with fleet_of(going_to(target)) as fleet:
         url = Browser(fleet).post("/dir/go", [("avatar", LEO)], follow=False).location
@@ -298,8 +298,8 @@ def test_a_redirect_to_our_own_origin_carries(target: str) -> None:
         assert url.count("_s3handoff=") == 1
 
 
-@pytest.mark.parametrize("target", FOREIGN)
-def test_rule_6_a_redirect_to_anybody_else_carries_nothing(target: str) -> None:
+@pytest.mark.parametrize("target", FOREIGN, ids=lambda target: f"B85-{target}")
+def test_rule_6_b85_a_redirect_to_anybody_else_carries_nothing(target: str) -> None:
     """The header is what the app wrote, byte for byte (B85)."""
     with fleet_of(going_to(target)) as fleet:
         left = Browser(fleet).post("/dir/go", [("avatar", LEO)], follow=False)
@@ -324,7 +324,7 @@ def test_a_trusted_origin_counts_as_ours() -> None:
         (300, "GET", False), (201, "POST", False), (304, "GET", False), (200, "GET", False),
     ],
 )  # fmt: skip
-def test_which_answers_carry_in_their_location(status: int, method: str, carries: bool) -> None:
+def test_b87_which_answers_carry_in_their_location(status: int, method: str, carries: bool) -> None:
     """307 and 308 to a POST make the browser send its file again itself (B87)."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:
@@ -445,3 +445,44 @@ def test_a_form_with_more_files_than_a_token_can_name() -> None:
         again = browser.submit(seen)
         assert again.text.count("<p>photo") == 100
         assert len(again.form().token) < 65_536
+
+
+@pytest.mark.parametrize("how", ["header", "meta", "script"])
+def test_b91_a_page_that_moves_on_by_itself_carries_nothing_and_says_so(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``Refresh``, ``<meta>`` and scripts go where we cannot see: a warning, once (rule 5)."""
+    bodies = {
+        "header": page("please wait"),
+        "meta": page('<meta http-equiv="refresh" content="0; url=/next">'),
+        "script": page("<script>location = '/next'</script>"),
+    }
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        @app.post("/add")
+        def add() -> Any:
+            assert request.files["avatar"]
+            return bodies[how], 200, {"Refresh": "0; url=/next"} if how == "header" else {}
+
+    with fleet_of(build) as fleet:
+        seen = Browser(fleet).post("/add", [("avatar", LEO)])
+        assert seen.text == bodies[how]
+        assert seen.headers.get("Refresh", "0; url=/next") == "0; url=/next"
+        assert "can carry its uploaded file" in caplog.text
+
+
+def test_b92_a_browser_without_cookies_is_told() -> None:
+    """Step 1 works; step 2 says that cookies are off, whether the token came by form or by redirect."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(app, "/show", lambda: page(shown(), form("/show")))
+        answer(app, "/add", lambda: (request.files["avatar"], redirect("/show"))[1])
+
+    with fleet_of(build) as fleet:
+        browser = Browser(fleet)
+        browser.client = type(browser.client)(fleet, use_cookies=False)
+        seen = browser.post("/show", [("avatar", LEO)])
+        assert line_of(LEO) in seen.text
+        for answered in (browser.submit(seen), browser.post("/add", [("avatar", LEO)])):
+            assert answered.status == 403
+            assert "cookies are off" in answered.text

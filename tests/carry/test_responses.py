@@ -93,7 +93,7 @@ def test_the_page_of_an_error_handler_carries() -> None:
         assert line_of(LEO) in browser.submit(seen).text
 
 
-def test_the_page_of_an_exception_carries_the_file_as_it_was(
+def test_f38_the_page_of_an_exception_carries_the_file_as_it_was(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A view that breaks off in the middle of an edit leaves no half-edited revision (F38)."""
@@ -482,7 +482,7 @@ def test_a_body_is_closed_exactly_once(kind: str) -> None:
     assert closed == ["closed"]
 
 
-def test_a_stream_that_breaks_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+def test_f41_a_stream_that_breaks_is_closed(caplog: pytest.LogCaptureFixture) -> None:
     """It breaks while we read ahead: the app's error page, and nothing left open (F41)."""
     closed: list[str] = []
 

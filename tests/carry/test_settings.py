@@ -456,7 +456,7 @@ def test_the_size_limit_counts_while_the_file_arrives(size: int, status: int) ->
         assert count(fleet, "put") == (1 if status == 200 else 0)
 
 
-def test_rule_7_a_restored_file_passes_the_limit_of_today() -> None:
+def test_rule_7_b40_a_restored_file_passes_the_limit_of_today() -> None:
     """The limit was lowered since: the claim is too large now (B40), and is not fetched."""
     with fleet_of(limited) as fleet:
         browser = Browser(fleet)
@@ -509,7 +509,7 @@ def test_an_edit_is_seen_at_once_and_on_the_next_server(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["same", "gone", "name", "show"])
-def test_no_new_revision_without_a_change(what: str) -> None:
+def test_f39_no_new_revision_without_a_change(what: str) -> None:
     """Touching, writing the same bytes, even deleting the edit copy: the revision stays (F39)."""
     with fleet_of(editing) as fleet:
         browser = Browser(fleet)

@@ -21,7 +21,10 @@ from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import TimestampSigner, URLSafeSerializer, URLSafeTimedSerializer
 
 from flask_s3handoff import S3Handoff
+from flask_s3handoff.config import HandoffConfig
+from flask_s3handoff.errors import Forged, HandoffError
 from flask_s3handoff.handoff import Handoff
+from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.testing import Fleet
 from flask_s3handoff.tokens import MAX_TOKEN_LENGTH, Binding, Claim, Token
 from flask_s3handoff.wsgi import HandoffMiddleware
@@ -172,8 +175,13 @@ def test_t4_a_link_to_a_file_is_no_token(fleet: Fleet) -> None:
     signer = handoffs_of(fleet)[0].rooms.signer
     link = signer.mint_link("handoff/" + PATH, 2**40, ["image/png", "inline"])
     assert "codes forged" in Browser(fleet).post("/show", [("_s3handoff", link)]).text
-    with pytest.raises(Exception, match="not valid"):
+    with pytest.raises(Forged):
         signer.read_link(given(Browser(fleet)).form().token)
+    bearer = signer.mint(Token(Binding()))
+    payload = json.loads(base64.urlsafe_b64decode(bearer.partition(".")[0] + "=="))
+    assert signer.read(signer._sign("token", payload)) == Token(Binding())
+    with pytest.raises(Forged):  # what a token says, signed for another purpose
+        signer.read(signer._sign("link", payload))
 
 
 def test_t43_a_huge_token_is_refused_before_it_is_signed_or_parsed(
@@ -423,7 +431,7 @@ def test_t13_no_name_of_a_client_ends_a_line_of_the_log(
         for raw in (body.format(quoted), body.format(quoted).replace(f'"{quoted}"', '"avatar"')):
             Browser(fleet).send("POST", "/show", raw.encode(), "multipart/form-data; boundary=b")
         facts = {"field": name, "filename": name, "uploaded_at": 1}
-        Browser(fleet).post("/blind", [("_s3handoff", signed(fleet, **facts))])
+        Browser(fleet).post("/count", [("_s3handoff", signed(fleet, **facts))])
     logged = [record.getMessage() for record in caplog.records]
     assert logged
     assert [m for m in logged if not m.isprintable()] == []
@@ -924,3 +932,71 @@ def test_t33_a_record_that_was_tampered_with_is_data_and_nothing_more(tmp_path: 
         record.write_bytes(bomb)
         assert browser.open("/open").status == 502
     assert not marker.exists()
+
+
+def test_t38_no_representation_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a debugger, an error tracker or ``print`` shows of our objects: no key, cookie or token."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sentinel-of-the-secret-access-key")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "sentinel-of-the-session-token")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKSENTINEL")
+    shown: list[str] = []
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        site(app, handoff)
+
+        @app.post("/look")
+        def look() -> str:
+            assert request.files["avatar"]
+            exchange = request.environ["s3handoff.exchange"]
+            shown.extend(map(repr, [
+                handoff, exchange, exchange.visit, exchange.rooms, exchange.rooms.signer, exchange.carriage,
+                exchange.carriage.binder, *exchange.files, *exchange.errors, app.extensions["s3handoff"],
+                exchange.leaving_cookies(), exchange.carriage.binder.binding(),
+            ]))  # fmt: skip
+            return page(form("/look"))
+
+    store = S3Store.from_config(
+        HandoffConfig.from_mapping({"S3HANDOFF_BUCKET": "acme", "S3HANDOFF_REGION": "eu-west-1"})
+    )
+    shown += [repr(store), repr(vars(store))]
+    with fleet_of(build, SECRET_KEY=SECRET) as fleet:
+        browser = Browser(fleet)
+        first = browser.post("/look", [("avatar", LEO)])
+        browser.submit(first)
+        browser.post("/look", [("avatar", LEO), ("_s3handoff", first.form().token[:-3] + "AAA")])
+        cookies = [cookie.value for cookie in browser._jar.values()]
+    told = "".join(shown)
+    assert "leo.png" in told
+    for secret in (SECRET, first.form().token, *cookies, "sentinel-of", "AKSENTINEL"):
+        assert secret not in told
+
+
+@pytest.mark.parametrize("on_error", ["raise", "collect"])
+def test_i6_the_other_fields_of_a_form_outlive_its_file(on_error: str) -> None:
+    """The store has lost the file: the view gets what was typed all the same, and is told what is missing."""
+
+    def build(app: Flask, handoff: S3Handoff) -> None:
+        answer(
+            app,
+            "/add",
+            lambda: (request.files["avatar"], page(form("/save", '<input name="name">')))[1],
+        )
+
+        @app.post("/save")
+        def save() -> str:
+            name, file = request.form["name"], request.files.get("avatar")
+            try:
+                size = str(file and len(file.read()))
+            except HandoffError as error:
+                size = error.reason
+            return page(f"{name}: {size} {told(handoff)}")
+
+    with fleet_of(build, on_error=on_error) as fleet:
+        browser = Browser(fleet)
+        seen = browser.post("/add", [("avatar", LEO)])
+        settled(fleet)
+        memory(fleet).delete(memory(fleet).keys()[0])
+        answered = browser.submit(seen, name="Leo")
+        assert answered.status == 200
+        assert f"Leo: {'missing' if on_error == 'raise' else 'None'}" in answered.text
+        assert "codes missing" in answered.text

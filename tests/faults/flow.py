@@ -40,11 +40,11 @@ def say_what_is_wrong(error: HandoffError) -> Any:
     return text, error.code, headers
 
 
-def fleet_over(s3: StrictS3, *, deadline: float = 2.0, **store: Any) -> Fleet:
+def fleet_over(s3: StrictS3, *, deadline: float = 10.0, **store: Any) -> Fleet:
     """Return three copies of the app over one strict S3."""
-    return fleet_of(
-        journey, store=store_of(s3, deadline_seconds=deadline, **store), deadline=deadline
-    )
+    made = store_of(s3, deadline_seconds=deadline, **store)
+    assert made._buckets[-1].client  # made now: it takes longer than some deadlines here
+    return fleet_of(journey, store=made, deadline=deadline)
 
 
 def add(browser: Browser, upload: Upload = LEO) -> Page:
@@ -110,7 +110,7 @@ def store_of(s3: StrictS3, **options: Any) -> S3Store:
         "region": REGION,
         "endpoint_url": s3.url,
         "capabilities": AWS,
-        "deadline_seconds": 2.0,
+        "deadline_seconds": 10.0,
         "client_factory": client_factory(s3),
     }
     return S3Store(**{**given, **options})

@@ -56,13 +56,13 @@ def fleet(s3: StrictS3) -> Iterator[Fleet]:
 
 @pytest.mark.parametrize("seconds", range(-120, 121, 15))
 def test_f10_servers_whose_clocks_differ(fleet: Fleet, seconds: int) -> None:
-    """Nothing is seen up to a minute; a file from farther in the future is not believed."""
+    """Nothing is seen up to a minute; a file from farther in the future counts as expired."""
     browser = Browser(fleet)
     page = good(browser.post("/show", [("avatar", LEO)]))
     at(fleet, seconds)
     seen = browser.submit(page, "/show")
     assert (line_of(LEO) in seen.text) == (seconds >= -60)
-    assert seen.status == 200
+    assert seen.status == (200 if seconds >= -60 else 410)
 
 
 def test_f10_a_claim_ends_in_time_wherever_it_is_read(fleet: Fleet) -> None:
@@ -273,17 +273,6 @@ def test_f40_an_edit_goes_along_with_a_redirect_and_a_token(s3: StrictS3) -> Non
 # --- deployments ----------------------------------------------------------------------------------------
 
 
-def test_f42_a_server_with_another_secret_believes_nothing(s3: StrictS3) -> None:
-    """A mis-deploy: no file, no crash, and what was typed is kept; the others still work."""
-    with fleet_over(s3) as one, fleet_over(s3) as two:
-        browser, stranger = Browser(one), Browser(two)
-        page = good(browser.post("/show", [("avatar", LEO)]))
-        values = [("_s3handoff", page.form().token), ("title", "my title")]
-        lost = good(stranger.post("/show", values))
-        assert "avatar" not in lost.text
-        assert line_of(LEO) in good(browser.submit(page, "/show")).text
-
-
 def test_f46_a_file_of_no_bytes_is_a_file(s3: StrictS3, fleet: Fleet) -> None:
     """Through all steps; and nothing chosen is still nothing."""
     browser = Browser(fleet)
@@ -326,6 +315,7 @@ def test_f48_a_form_that_comes_back_from_another_site(
     browser = Browser(fleet, origin)
     page = good(browser.post("/show", [("avatar", LEO)]))
     (name,) = browser.cookies
+    assert "SameSite=Lax" in page.headers["Set-Cookie"]
     assert name.startswith("__Host-s3handoff-" if origin.startswith("https") else "s3handoff-")
     abroad = Browser(fleet, origin)
     returned = abroad.post("/show", [("_s3handoff", page.form().token), ("title", "my title")])

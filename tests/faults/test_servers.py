@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -173,3 +175,36 @@ def test_f32_many_threads_use_a_store_first_at_once(s3: StrictS3) -> None:
     for thread in threads:
         thread.join(60)
     assert (wrong, len(made), len(s3.buckets["staging"])) == ([], 1, 64)
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import hashlib, io, sys, gevent
+from flask_s3handoff.s3 import S3Store
+from flask_s3handoff.store import kind_of
+
+store = S3Store(bucket="staging", region="eu-west-1", endpoint_url=sys.argv[1], deadline_seconds=20.0)
+
+def use(n):
+    data = bytes([n]) * 1000
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(f"users/{n}", io.BytesIO(data), size=1000, sha256=digest, kind=kind_of("a", ""))
+    with store.open(f"users/{n}") as opened:
+        assert opened.read() == data
+
+gevent.joinall([gevent.spawn(use, n) for n in range(20)], raise_error=True)
+"""
+
+
+def test_f33_greenlets_use_a_store_first_at_once(s3: StrictS3) -> None:
+    """Patched before anything of ours was imported: no warning, no recursion, no wrong byte."""
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS, s3.url],
+        env={**os.environ, **s3.server.env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(s3.buckets["staging"]) == 20

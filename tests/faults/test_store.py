@@ -17,6 +17,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from werkzeug.test import create_environ, run_wsgi_app
 
+from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.store import AWS, SEAWEEDFS
 from tests.browser_like import MULTIPART, Browser, Page, Upload, encode
 from tests.carry.test_carry import ADA, LEO, line_of
@@ -113,7 +114,7 @@ def test_f1_what_was_done_but_not_heard_is_done_once(s3: StrictS3, kind: str) ->
 
 def test_f2_a_store_that_is_too_busy_is_503_and_what_was_typed_is_kept(s3: StrictS3) -> None:
     """Whoever submits again when it is well gets on; pages that carry nothing never failed."""
-    with fleet_over(s3) as fleet:
+    with fleet_over(s3, deadline=2.0) as fleet:
         browser = Browser(fleet)
         shown = good(browser.post("/show", [("avatar", LEO)]))
         s3.fail("any", Answer.error(503, "SlowDown"), times=None)
@@ -133,7 +134,7 @@ def test_f2_a_store_that_is_too_busy_is_503_and_what_was_typed_is_kept(s3: Stric
 
 def test_f2_a_promotion_that_cannot_be_made_is_503_and_can_be_made_later(s3: StrictS3) -> None:
     """Nothing is stored for good meanwhile, and the page still works."""
-    with fleet_over(s3) as fleet:
+    with fleet_over(s3, deadline=2.0) as fleet:
         browser = Browser(fleet)
         cropped = crop(browser, add(browser))
         s3.fail("COPY", Answer.error(503, "SlowDown"), times=None)
@@ -159,7 +160,7 @@ def test_f3_a_reset_in_the_middle_of_a_body_is_not_seen(
 
 def test_f3_parts_that_never_arrive_are_dropped(s3: StrictS3, wire: FaultProxy) -> None:
     """503, and the upload that had begun is aborted."""
-    with fleet_over(s3, endpoint_url=wire.url) as fleet:
+    with fleet_over(s3, deadline=2.0, endpoint_url=wire.url) as fleet:
         wire.fail(reset_after_up=30_000)
         with in_time(2.0 + len(BIG.data) / (1 << 20)):
             assert is_refused(Browser(fleet).post("/add", [("avatar", BIG)]))
@@ -216,6 +217,23 @@ def test_f4_a_store_that_hangs_holds_nobody(s3: StrictS3, what: str) -> None:
         s3.heal()
         assert s3.unfinished() == []
         good(browser.submit(page, "/save" if kind == "COPY" else 0, **values))
+
+
+@pytest.mark.parametrize("verb", ["list", "delete", "put"])
+def test_f4_a_permanent_file_is_not_waited_for_either(s3: StrictS3, verb: str) -> None:
+    """An answer that drips keeps every timeout of a socket away, but not ours (rule 10)."""
+    with fleet_over(s3, deadline=1.0) as fleet:
+        handoff = handoffs_of(fleet)[0]
+        asks: dict[str, Callable[[], object]] = {
+            "list": lambda: list(handoff.list("users/")),
+            "delete": lambda: handoff.delete("users/leo.png"),
+            "put": lambda: handoff.put(b"leo", "users/leo.png"),
+        }
+        s3.fail("any", Answer(body=b" " * 1000, drip=True), times=None)
+        with in_time(1.0), pytest.raises(Unavailable):
+            asks[verb]()
+        s3.stopped.set()
+        settled(fleet)
 
 
 def test_f4_a_wire_that_swallows_everything(s3: StrictS3, wire: FaultProxy) -> None:
@@ -311,7 +329,7 @@ def test_f7_without_its_bucket_an_upload_is_503_at_once(
 @pytest.mark.parametrize("status", [301, 307])
 def test_f8_no_other_host_is_asked(s3: StrictS3, status: int) -> None:
     """A redirect elsewhere, again and again: 503, and nobody else has seen our signature."""
-    with ScriptedS3().running() as elsewhere, fleet_over(s3) as fleet:
+    with ScriptedS3().running() as elsewhere, fleet_over(s3, deadline=2.0) as fleet:
         away = Answer.error(status, "PermanentRedirect")
         to = {"Location": elsewhere.url, "x-amz-bucket-region": "us-west-2"}
         s3.fail("any", replace(away, headers=to), times=None)
@@ -408,7 +426,7 @@ def test_f13_success_with_an_error_inside_is_asked_again(s3: StrictS3, kind: str
 @pytest.mark.parametrize("kind", ["PUT", "COPY", "COMPLETE"])
 def test_f13_success_with_an_error_inside_is_no_success(s3: StrictS3, kind: str) -> None:
     """Each time: 503, no token, nothing stored for good, nothing unfinished."""
-    with fleet_over(s3) as fleet:
+    with fleet_over(s3, deadline=2.0) as fleet:
         browser = Browser(fleet)
         page = crop(browser, add(browser)) if kind == "COPY" else browser.open("/")
         s3.fail(kind, SAID_200["at-once"], times=None)

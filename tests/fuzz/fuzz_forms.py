@@ -20,9 +20,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
 
-from flask_s3handoff.forms import REQUIRED_MARK, eligible_forms, splice
+from flask_s3handoff.forms import REQUIRED_MARK, eligible_forms, hidden_input, splice
 
-from .form_documents import calm, soup, tidy
+from .choices import Choices
+from .form_documents import SOUP, calm, soup, tidy
 from .form_oracles import (
     LexborDocument,
     Verdict,
@@ -35,6 +36,9 @@ from .form_oracles import (
 KINDS: dict[str, Callable[[random.Random], str]] = {"soup": soup, "calm": calm, "tidy": tidy}
 # Of ten pages, so many of each kind: soup is where mistakes are made.
 SHARES = ("soup",) * 7 + ("calm",) * 2 + ("tidy",)
+CHARSETS = (None, "utf-8", "latin-1", "shift_jis", "utf-16", "iso-2022-jp")
+TOKENS = [token for tokens, _ in SOUP for token in tokens]
+OURS = hidden_input("T0")
 BATCH = 2000
 MOST_EXAMPLES = 5
 
@@ -78,6 +82,31 @@ def campaign(documents: int, seed: int | str) -> Tally:
         kind = source.choice(SHARES)
         _judge(KINDS[kind](source), kind, tally)
     return tally
+
+
+def check(data: bytes) -> None:
+    """Judge one page that a fuzzer made; ``AssertionError`` and any other exception is a find."""
+    choices = Choices(data)
+    charset = choices.one_of(CHARSETS)
+    if choices.number(1):
+        raw = choices.rest()
+    else:
+        raw = "".join(choices.one_of(TOKENS) for _ in iter(lambda: choices.is_over, True)).encode()
+    judge_bytes(raw, charset)
+
+
+def judge_bytes(raw: bytes, charset: str | None) -> None:
+    """Judge a page as it comes over the line; the oracles read it if it is UTF-8."""
+    inputs = [(form.insert_at, OURS) for form in eligible_forms(raw, charset=charset)]
+    assert splice(raw, inputs).replace(OURS, b"") == raw.replace(OURS, b""), "not restored"
+    try:
+        page = raw.decode()
+    except UnicodeDecodeError:
+        return
+    tally = Tally()
+    if OURS not in raw:
+        _judge(page, "soup", tally)
+    assert not tally.mistakes(), tally.examples
 
 
 def _judge(page: str, kind: str, tally: Tally) -> None:

@@ -224,7 +224,7 @@ def size_of_small(file: Any) -> Any:
 
 
 @pytest.mark.parametrize("closing", ["close", "wrapper", "stream", "with"])
-def test_everything_works_after_the_stream_was_closed(closing: str, tmp_path: Path) -> None:
+def test_f39_everything_works_after_the_stream_was_closed(closing: str, tmp_path: Path) -> None:
     """``TextIOWrapper`` closes what it wraps; the file is opened again, from the start."""
 
     def build(app: Flask, handoff: S3Handoff) -> None:

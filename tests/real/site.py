@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.real.browser import Browser
+from tests.sentinels import sentinel
 from tests.servers import (
     S3Server,
     WebServer,
@@ -84,7 +85,7 @@ def site(
     seen = through or s3
     name = bucket(s3)
     shared = {
-        "SECRET_KEY": secrets.token_hex(32),
+        "SECRET_KEY": sentinel(secrets.token_hex(32)),
         "S3HANDOFF_BUCKET": name,
         "S3HANDOFF_ENDPOINT_URL": seen.url,
         "S3HANDOFF_REGION": seen.region,

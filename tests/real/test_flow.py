@@ -94,7 +94,7 @@ def test_each_step_on_another_server_over_ceph(rgw: S3Server) -> None:
 
 
 @pytest.mark.parametrize("three", FORKING, indirect=True)
-def test_rule_1_the_server_that_took_the_upload_dies(three: Site) -> None:
+def test_rule_1_f19_the_server_that_took_the_upload_dies(three: Site) -> None:
     """What the page says is true even if its server is killed the moment it has said it."""
     upload = picture()
     with three.browser() as person:
@@ -108,7 +108,7 @@ def test_rule_1_the_server_that_took_the_upload_dies(three: Site) -> None:
 
 
 @pytest.mark.parametrize("three", FORKING, indirect=True)
-def test_rule_1_the_server_that_cropped_dies(three: Site) -> None:
+def test_rule_1_f19_the_server_that_cropped_dies(three: Site) -> None:
     """An edit is as safe as an upload."""
     upload = picture()
     with three.browser() as person:

@@ -36,7 +36,7 @@ def warmed(weed: S3Server) -> Iterator[Site]:
         yield warmed
 
 
-def test_rule_12_no_worker_reads_another_ones_answers(warmed: Site) -> None:
+def test_rule_12_f31_no_worker_reads_another_ones_answers(warmed: Site) -> None:
     """A socket shared by four processes gave 18 wrong bodies of 80, and no error; ours gives 0."""
 
     def read(n: int) -> tuple[str, bool]:
@@ -51,7 +51,7 @@ def test_rule_12_no_worker_reads_another_ones_answers(warmed: Site) -> None:
     assert len(by_worker) == WORKERS
 
 
-def test_rule_12_threads_that_were_used_before_the_fork_work_after_it(warmed: Site) -> None:
+def test_rule_12_f31_threads_that_were_used_before_the_fork_work_after_it(warmed: Site) -> None:
     """A pool from before the fork takes work and never does it: each worker has its own."""
     upload = picture()
     with ThreadPoolExecutor(WORKERS) as threads:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests import run_mutants
-from tests.run_mutants import Mutant, Unfit, try_all
+from tests.run_mutants import Mutant, Unfit, Worker, copy_tree, try_all
 
 SECONDS = 6.0  # for what hangs on purpose
 ENDS = 'if not isinstance(prefix, str) or not prefix.endswith("/"):'
@@ -24,10 +25,6 @@ CASES: list[tuple[Mutant, str | None]] = [
     (KILLED, None),
     (SURVIVOR, "SURVIVED"),
     (replace(KILLED, new=f"while True: pass\n    {ENDS}", why="hangs in the test"), None),
-    (
-        replace(KILLED, old=IMPORT, new=f"{IMPORT}\nwhile True: pass", why="hangs when imported"),
-        "pytest could not run the test (exit None)",
-    ),
     (
         replace(KILLED, old=IMPORT, new=f"{IMPORT}\nimport nothing_of_this_name", why="no import"),
         "pytest could not run the test (exit 4)",
@@ -69,7 +66,22 @@ def test_each_verdict_is_the_right_one(
     assert capsys.readouterr().out.count("FAILED") == sum(wanted is not None for _, wanted in CASES)
 
 
-def test_a_test_that_fails_on_the_unbroken_package_proves_nothing() -> None:
+def test_what_keeps_a_test_from_beginning_is_no_kill(tmp_path: Path) -> None:
+    """A child that hangs while it imports is ended, and said to have hung before any test."""
+    endless = replace(KILLED, old=IMPORT, new=f"{IMPORT}\nwhile True: pass")
+    worker = Worker(copy_tree(tmp_path / "copy"), SECONDS)
+    try:
+        assert endless.apply(worker.copy) is None
+        result = worker.run([endless.test], patience=2.0)
+    finally:
+        worker.close()
+    assert (result.code, result.began) == (None, False)
+
+
+def test_a_test_that_fails_on_the_unbroken_package_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Nothing is tried then."""
+    monkeypatch.setattr(run_mutants, "WORKERS", 1)
     with pytest.raises(Unfit, match="the unbroken package must pass these tests first"):
         try_all([replace(KILLED, test="tests/unit/test_paths.py::test_of_no_such_name")])

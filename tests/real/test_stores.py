@@ -80,7 +80,7 @@ def test_what_ceph_lacks_it_lacks(
 
 
 @pytest.mark.parametrize("name", ["weed", "rgw"])
-def test_a_wrong_secret_is_unavailable(
+def test_f5_a_wrong_secret_is_unavailable(
     request: pytest.FixtureRequest, store_of: Callable[..., S3Store], name: str
 ) -> None:
     """The store refuses us, the user sees a 503, nothing is stored (F5); moto takes any secret."""
@@ -161,7 +161,7 @@ if len(children) == 2:
 """
 
 
-def test_a_child_process_has_its_own_connections(
+def test_f31_a_child_process_has_its_own_connections(
     s3: S3Server, store_of: Callable[..., S3Store]
 ) -> None:
     """gunicorn --preload: the parent has used its client, and all go on with it (F31, rule 12)."""
@@ -180,7 +180,7 @@ def test_a_child_process_has_its_own_connections(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_sixteen_threads_share_a_store(s3: S3Server, store_of: Callable[..., S3Store]) -> None:
+def test_f32_sixteen_threads_share_a_store(s3: S3Server, store_of: Callable[..., S3Store]) -> None:
     """First use by all of them at once, then each its own bytes (F32)."""
     store = store_of(s3)
     start = threading.Barrier(16)

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.leaks import watch_store
+from tests.sentinels import sentinel
 from tests.servers.process import (
     Process,
     answers_http,
@@ -85,7 +86,7 @@ _PLAIN = Config(
 
 def new_credentials() -> tuple[str, str]:
     """Make an access key and a secret that no other run has."""
-    return "AK" + secrets.token_hex(8).upper(), secrets.token_hex(20)
+    return "AK" + secrets.token_hex(8).upper(), sentinel(secrets.token_hex(20))
 
 
 def bucket(server: S3Server) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.sentinels import found
 from tests.servers.process import (
     Process,
     clean_env,
@@ -152,6 +153,7 @@ def gunicorn(
         process = Process(command, log=folder / "gunicorn.log", env=clean_env(own), cwd=cwd)
         with running(process, lambda: process.text().count(READY) >= workers):
             yield WebServer(process, port)
+        assert not list(found(process.text())), "told in the log of gunicorn (T38)"
 
 
 def waitress_available() -> str | None:
@@ -172,6 +174,7 @@ def waitress(
         process = Process(command, log=folder / "waitress.log", env=clean_env(own), cwd=cwd)
         with running(process, lambda: listens(port)):
             yield WebServer(process, port)
+        assert not list(found(process.text())), "told in the log of waitress (T38)"
 
 
 @dataclass(frozen=True)

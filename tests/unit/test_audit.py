@@ -69,6 +69,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "uploads"
 
 
+@pytest.fixture(autouse=True)
+def nobody_else_watches() -> None:
+    """Let apps of other tests be gone."""
+    gc.collect()
+
+
 @pytest.fixture
 def ear(root: Path) -> Iterator[Ear]:
     """Who hears all of it, until the test is over."""
@@ -215,6 +221,10 @@ def test_what_writes_is_told(act: Act, told: list[str], root: Path, ear: Ear) ->
 
 LOOKS: dict[str, tuple[Act, list[str]]] = {
     "open": (by_open("rb"), ["read old"]),
+    "a folder opened": (
+        lambda root: os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY)),
+        [],
+    ),
     "os.path.exists": (lambda root: os.path.exists(root / "no"), ["stat no"]),
     "os.path.isfile": (lambda root: os.path.isfile(root / "old"), ["stat old"]),
     "os.path.getsize": (lambda root: os.path.getsize(root / "old"), ["stat old"]),
@@ -238,6 +248,7 @@ def test_what_looks_is_told(act: Act, told: list[str], root: Path, ear: Ear) -> 
     act(root)
 
     assert ear.told("read", "stat") == told
+    assert all(touch.path == os.path.normpath(touch.path) for touch in ear.touches)
 
 
 def test_who_does_not_want_stats_hears_of_none(root: Path, ear: Ear) -> None:

@@ -305,6 +305,32 @@ class TestWrongUse:
         assert (done.exit_code, done.stderr) == (3, "Error: list_objects_v2 failed: timeout\n")
 
 
+class TestObserve:
+    """What the logs of observe mode mean."""
+
+    LOG = """INFO observe {"what":"upload","at":1,"server":"a","request":"1","path":"/add"}
+INFO observe {"what":"write","at":1,"server":"a","request":"1","path":"/add","file":"/srv/a"}
+INFO observe {"what":"read","at":2,"server":"b","request":"2","path":"/c","file":"/srv/a","there":false}
+"""
+
+    def test_people_get_the_report(self, tmp_path: Path) -> None:
+        """Of several logs, without an app that can be made."""
+        (tmp_path / "a.log").write_text(self.LOG)
+        done = run(None, "observe", str(tmp_path / "a.log"), str(tmp_path / "a.log"))
+        assert (done.exit_code, done.stdout[:25]) == (0, "Do we have this bug? YES:")
+
+    def test_machines_get_the_facts(self, tmp_path: Path) -> None:
+        """By JSON."""
+        (tmp_path / "a.log").write_text(self.LOG)
+        facts = json.loads(run(None, "observe", "--json", str(tmp_path / "a.log")).stdout)
+        assert (facts["reads"]["failed"], facts["paths"]) == (1, ["/add", "/c"])
+
+    def test_a_log_that_is_not_there_is_wrong_use(self) -> None:
+        """And named."""
+        done = run(None, "observe", "no.log")
+        assert (done.exit_code, "no.log" in done.stderr) == (2, True)
+
+
 class TestHelp:
     """Help teaches, and the page of commands is whole."""
 

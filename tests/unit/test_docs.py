@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from io import BytesIO
@@ -181,3 +182,15 @@ def test_the_example_is_twelve_lines_and_a_little() -> None:
     block = named("README.md", "run").code
 
     assert len([line for line in block.splitlines() if line.strip()]) <= 15
+
+
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/deployment.md"])
+def test_the_pages_for_operators_name_what_is_there(page: str) -> None:
+    """Each setting is one, each policy is JSON, each link within the tree leads somewhere."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    known = {setting.name for setting in SETTINGS} | {SECRET_SETTING}
+    assert set(re.findall(r"S3HANDOFF_[A-Z_]+", text)) <= known
+    for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL):
+        assert json.loads(block)["Statement"]
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists()

@@ -218,7 +218,7 @@ def test_a_new_name_is_carried_with_the_type_that_goes_with_it(file: HandoffFile
     assert file.claim.filename == "avatar.jpg"
 
 
-def test_a_path_that_was_moved_away_leaves_the_revision(
+def test_f39_a_path_that_was_moved_away_leaves_the_revision(
     file: HandoffFile, keeper: FakeKeeper, tmp_path: Path
 ) -> None:
     """``shutil.move(file.path, …)`` takes the copy, not the file (F39)."""

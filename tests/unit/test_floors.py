@@ -31,6 +31,7 @@ FLOORS: dict[str, list[list[str]]] = {
         ["htmlscan", "origins", "formreader", "forms"],
         ["body", "bodyscan", "bodywriter"],
         ["audit"],
+        ["facts", "findings", "proposal", "survey"],
     ],
     "second": [
         [
@@ -38,11 +39,12 @@ FLOORS: dict[str, list[list[str]]] = {
             *("folder", "scope", "errands", "folders", "moving"),
             *("carriage", "exchange", "leaving", "arriving", "handle", "handoff", "links"),
             *("reply", "refill"),
+            *("notes", "observe", "tap"),
             *("provision", "probe", "bucketcheck", "housekeeping", "doctor"),
         ],
     ],
     "faces": [
-        ["current", "hooks", "extension", "report", "command", "clifiles", "cli"],
+        ["current", "bystander", "hooks", "extension", "report", "command", "clifiles", "cli"],
         ["wsgi"],
         [
             "testing.bench",
@@ -60,7 +62,7 @@ DOORS = {
     "itsdangerous": {"tokens"},
     "boto3": {"s3client"},
     "botocore": {"s3client"},
-    "flask": {"current", "hooks", "extension", "command", "cli"},
+    "flask": {"current", "bystander", "hooks", "extension", "command", "cli"},
     "click": {"command", "clifiles", "cli"},
     "rich": {"report"},
     "blinker": {"current"},

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from flask_s3handoff.binding import Binder
-from flask_s3handoff.tokens import Binding, Bundle, Claim, Token, TokenSigner
+from flask_s3handoff.errors import Forged
+from flask_s3handoff.tokens import FORMAT, Binding, Bundle, Claim, Kept, Token, TokenSigner
 
 FILE = Path(__file__).parents[1] / "data" / "tokens" / "tokens.jsonl"
 KEY = "a published key: for tests, and for nothing else"
@@ -38,6 +39,7 @@ CV = Claim(
     sha256="00" * 32,
     uploaded_at=NOW - 86_400,
 )
+KEPT = Kept("avatars/léo.png", "b2" * 32, NOW - 60)
 BUNDLE = Bundle("20261125/bbbbbbbbbbbbbbbbbbbbbbbbbb/claims.json", 2345, "c3" * 32)
 LINK = ("users/654/léo.png", "image/png", "inline")
 
@@ -65,6 +67,7 @@ def shapes(signer: TokenSigner) -> dict[str, Token]:
         "one-claim": Token(bound["cookie"], (LEO,)),
         "several-claims": Token(bound["cookie"], (LEO, CV)),
         "no-claim": Token(bound["cookie"]),
+        "kept-files": Token(bound["cookie"], (LEO, KEPT)),
         "bundle": Token(bound["cookie"], bundle=BUNDLE),
         "query": Token(bound["cookie"], (CV,)),
         "bound-with-principal": Token(bound["principal"], (LEO,)),
@@ -115,6 +118,14 @@ def test_f43_every_shape_is_kept() -> None:
     """Each has its line for the format that is minted now."""
     kept = {line["shape"] for line in lines()}
     assert kept == {*shapes(stopped()), "link", "bundled-claims"}
+
+
+@pytest.mark.parametrize("version", [0, FORMAT + 1, 99])
+def test_f43_a_format_of_the_future_is_refused_in_a_word(version: int) -> None:
+    """A server that is not rolled forward yet says ``forged``, and crashes over nothing."""
+    signer = stopped()
+    with pytest.raises(Forged):
+        signer.read(signer._sign("token", [version, "nonce", ["", "", ""], [], 0]))
 
 
 def mint(release: str) -> None:

@@ -710,7 +710,7 @@ WRONG: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_rule_2_wrong_bytes_are_never_shown(
+def test_rule_2_b75_wrong_bytes_are_never_shown(
     server: Server, store: FakeStore, revision: Revision, wrong: Callable[[bytes], bytes]
 ) -> None:
     """Other bytes than the claim's are `Corrupt`, and no file (F12, B74, B75)."""

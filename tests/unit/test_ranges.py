@@ -158,7 +158,7 @@ def test_a_stream_that_always_breaks_is_unavailable(fd: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [10, len(DATA)])
-def test_too_many_bytes_are_corrupt(fd: int, size: int) -> None:
+def test_b74_too_many_bytes_are_corrupt(fd: int, size: int) -> None:
     """An answer that is longer than its span is not cut to fit (B74)."""
     with pytest.raises(Corrupt):
         run(fd, lambda span: io.BytesIO(bytes(span.stop - span.start + 1)), size)

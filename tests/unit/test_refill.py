@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import pytest
 from werkzeug.datastructures import Headers
@@ -19,6 +20,9 @@ from flask_s3handoff.bodyscan import faithful_filename, names_a_file
 from flask_s3handoff.bodywriter import file_head
 from flask_s3handoff.errors import Missing, Unavailable
 from flask_s3handoff.spool import MEMORY_BYTES
+from tests.bad_tokens import GARBAGE
+from tests.unit.test_body import ACCEPTED, END, TOO_LARGE
+from tests.unit.test_body import MALFORMED as MALFORMED_TABLE
 from tests.wsgi_bench import (
     MULTIPART,
     PICTURE,
@@ -224,7 +228,7 @@ def test_a_file_takes_the_place_of_its_empty_input(app: Bench) -> None:
     ]
 
 
-def test_a_file_chosen_anew_beats_the_token(app: Bench) -> None:
+def test_b36_a_file_chosen_anew_beats_the_token(app: Bench) -> None:
     """B36: the app sees one avatar, the new one."""
     token = app.upload()
     app.post(multipart(text("_s3handoff", token), file("avatar", "new.png", b"new")))
@@ -232,7 +236,7 @@ def test_a_file_chosen_anew_beats_the_token(app: Bench) -> None:
     assert files_of(app) == [("avatar", "new.png", "image/png", b"new")]
 
 
-def test_the_same_token_twice_is_one_file(app: Bench) -> None:
+def test_b35_the_same_token_twice_is_one_file(app: Bench) -> None:
     """B35."""
     token = app.upload()
     app.post(multipart(text("_s3handoff", token), text("_s3handoff", token)))
@@ -240,7 +244,7 @@ def test_the_same_token_twice_is_one_file(app: Bench) -> None:
     assert len(files_of(app)) == 1
 
 
-def test_a_token_as_a_file_is_none(app: Bench) -> None:
+def test_b38_a_token_as_a_file_is_none(app: Bench) -> None:
     """B38: it is taken out like any part of that name, and restores nothing."""
     token = app.upload()
     app.post(multipart(file("_s3handoff", "token.txt", token.encode()), text("a", "1")))
@@ -314,7 +318,7 @@ def test_what_was_true_of_the_old_body_only_is_taken_out(app: Bench) -> None:
     assert len(files_of(app)) == 1
 
 
-def test_every_split_of_a_body_gives_the_same(app: Bench) -> None:
+def test_b23c_every_split_of_a_body_gives_the_same(app: Bench) -> None:
     """B23c: whatever the line cuts, each part begins and ends where it did."""
     token = app.upload(file("avatar", "leo.png", b"\r\n--Q\r"))
     body = multipart(text("a", "\r\n-"), text("_s3handoff", token), text("b", "\r"))
@@ -453,8 +457,63 @@ def test_a_malformed_body_with_neither_is_the_apps_affair(app: Bench, case: str)
     assert app.last.body == make(text("title", "Leo"))
 
 
+# The tables of test_body.py once more, in front of an app.
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [*MALFORMED_TABLE.values(), *((body, {}) for body in TOO_LARGE.values())],
+    ids=[*MALFORMED_TABLE, *TOO_LARGE],
+)
+def test_a_bad_body_is_refused_or_passes_as_it_came(
+    app: Bench, body: bytes, options: dict[str, Any]
+) -> None:
+    """400 or 413 in the app's place, or the app's own affair; and nothing is stored or left."""
+    environ = {name: value for name, value in options.items() if name != "content_type"}
+    app.reads = "CONTENT_LENGTH" not in environ
+    answer = app.post(body, options.get("content_type", MULTIPART), environ=environ)
+    app.close()
+
+    assert answer.status_code in (200, 400, 413)
+    assert len(app.seen) == (answer.status_code == 200)
+    assert answer.status_code == 200 or app.store.keys() == []
+    if app.seen and app.reads:
+        assert app.last.body == body
+
+
+@pytest.mark.parametrize(("body", "files"), ACCEPTED.values(), ids=ACCEPTED)
+def test_an_odd_body_is_the_very_bytes_and_its_files_are_stored(
+    app: Bench, body: bytes, files: list[tuple[str, str, bytes]]
+) -> None:
+    """What is odd but clear passes untouched, and each of its files goes to the store whole."""
+    app.post(body + END)
+    app.close()
+
+    assert app.last.body == body + END
+    stored = map(app.store.bytes_of, app.store.keys())
+    assert sorted(stored) == sorted(data for _, _, data in files)
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+@pytest.mark.parametrize("encoding", [MULTIPART, URLENCODED])
+def test_a_bad_token_costs_nothing_and_the_form_arrives(
+    app: Bench, name: str, encoding: str
+) -> None:
+    """B24, B25, B27: the app sees its own fields, and is told."""
+    token = GARBAGE[name].encode()
+    as_pair = b"_s3handoff=" + quote_from_bytes(token).encode() + b"&a=1"
+    body = (
+        multipart(text("_s3handoff", token), text("a", "1")) if encoding == MULTIPART else as_pair
+    )
+    app.post(body, encoding)
+
+    assert [e.code for e in app.last.environ["s3handoff"].errors] == ["forged"]
+    assert fields_of(app) == [("a", "1")]
+    assert app.store.calls == []
+
+
 @pytest.mark.parametrize("length", ["abc", "-1", "+5", "5, 5", ""])
-def test_a_length_that_is_none_is_the_servers_affair(app: Bench, length: str) -> None:
+def test_b6_a_length_that_is_none_is_the_servers_affair(app: Bench, length: str) -> None:
     """B6: nothing can be read safely, and nothing is."""
     app.reads = False
     app.post(multipart(file("avatar", "leo.png", b"1")), environ={"CONTENT_LENGTH": length})
@@ -465,7 +524,7 @@ def test_a_length_that_is_none_is_the_servers_affair(app: Bench, length: str) ->
 
 @pytest.mark.parametrize("content_type", [MULTIPART, URLENCODED])
 @pytest.mark.parametrize("terminated", [True, False])
-def test_a_line_that_broke_is_an_error(app: Bench, content_type: str, terminated: bool) -> None:
+def test_b5_a_line_that_broke_is_an_error(app: Bench, content_type: str, terminated: bool) -> None:
     """B5: nobody waits for the answer, and the app must not act on half a form."""
     body = multipart(text("title", "Leo"))
     environ: dict[str, Any] = {"CONTENT_LENGTH": str(len(body) + 9)}
@@ -477,7 +536,7 @@ def test_a_line_that_broke_is_an_error(app: Bench, content_type: str, terminated
     assert app.seen == []
 
 
-def test_a_compressed_body_passes(app: Bench) -> None:
+def test_b23d_a_compressed_body_passes(app: Bench) -> None:
     """B23d: nobody but the app may know what to do with it."""
     body = b"\x1f\x8b not really"
     app.post(body, environ={"HTTP_CONTENT_ENCODING": "gzip"})
@@ -514,7 +573,7 @@ def test_a_flood_of_token_bytes_is_refused(app: Bench) -> None:
     assert response.status_code == 413
 
 
-def test_many_tokens_are_not_all_looked_at(app: Bench) -> None:
+def test_b34_many_tokens_are_not_all_looked_at(app: Bench) -> None:
     """B34: the store is asked for none of them."""
     app.post(multipart(*[text("_s3handoff", f"x.{n}") for n in range(1000)]))
 

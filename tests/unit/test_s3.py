@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -37,12 +38,13 @@ from flask_s3handoff.errors import (
 from flask_s3handoff.s3 import S3Store
 from flask_s3handoff.store import AWS, CEPH_RGW, SEAWEEDFS, kind_of
 from tests.scripted import Answer, Asked, ScriptedS3, Step, serving
+from tests.sentinels import sentinel
 from tests.servers.process import wait_until
 
 KEY = "handoff/20261123/aaaaaaaaaaaaaaaaaaaaaaaaaa/leo.jpg"
 PICTURE = kind_of("leo.jpg", "image/jpeg")
 OWNER, OTHER_OWNER = "123456789012", "210987654321"
-KEY_ID, SECRET = "AKSENTINELKEYID00001", "sentinel-secret-access-key"
+KEY_ID, SECRET = "AKSENTINELKEYID00001", sentinel("sentinel-secret-access-key")
 MIB = 1 << 20
 
 
@@ -366,10 +368,10 @@ class TestErrors:
             (503, "SlowDown", Unavailable),  # F2
         ],
     )
-    def test_reading(
+    def test_b77_b80_reading(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A GET that fails."""
+        """A GET that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         for read in (lambda: fetch(store, 7), lambda: store.open(KEY)):
             with pytest.raises(HandoffError) as raised:
@@ -396,10 +398,10 @@ class TestErrors:
             (503, "SlowDown", Unavailable),
         ],
     )
-    def test_writing(
+    def test_b77_b80_writing(
         self, server: ScriptedS3, store: S3Store, status: int, code: str, error: type[HandoffError]
     ) -> None:
-        """A PUT that fails."""
+        """A PUT that fails (B77, B80)."""
         server.will(Answer.error(status, code))
         with pytest.raises(HandoffError) as raised:
             put(store)
@@ -418,7 +420,7 @@ class TestErrors:
         ],
         ids=["html", "empty", "no-xml", "entities", "megabyte", "reset"],
     )
-    def test_answers_that_are_not_s3(
+    def test_b77_b81_answers_that_are_not_s3(
         self, server: ScriptedS3, store: S3Store, answer: Answer
     ) -> None:
         """A proxy's page, half an XML, a cut: unavailable (B77, B81)."""
@@ -426,7 +428,7 @@ class TestErrors:
         with pytest.raises(Unavailable):
             list(store.list("users/1/"))
 
-    def test_answers_that_say_too_little(self, server: ScriptedS3, store: S3Store) -> None:
+    def test_b76_b82_answers_that_say_too_little(self, server: ScriptedS3, store: S3Store) -> None:
         """A 200 that lacks what it must say is no success (B76, B82)."""
         nothing = Answer(body=b"<R/>", headers={"ETag": "", "Last-Modified": ""})
         server.will(nothing)
@@ -440,8 +442,26 @@ class TestErrors:
         server.will(Answer(body=b"<R><Contents><Size>1</Size></Contents></R>"))
         assert list(store.list("users/1/")) == []
 
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x-amz-meta-a": "x" * (1 << 20)},
+            {f"x-amz-meta-{n}": "x" * 5000 for n in range(200)},
+            {"x-amz-meta-name": "\xe9\xff"},
+        ],
+        ids=["one-of-1-MB", "1-MB-of-them", "latin-1"],
+    )
+    def test_b84_headers_of_any_size_are_an_answer_or_an_error_of_ours(
+        self, server: ScriptedS3, store: S3Store, headers: dict[str, str]
+    ) -> None:
+        """Bounded by the SDK, and never a traceback of ``http.client``."""
+        for call in (lambda: fetch(store, 7), lambda: store.stat(KEY), lambda: put(store)):
+            server.will(Answer(body=b"picture", headers=headers))
+            with suppress(HandoffError):
+                call()
+
     @pytest.mark.parametrize("call", ["copy", "complete"])
-    def test_success_with_an_error_inside_is_an_error(
+    def test_b76_success_with_an_error_inside_is_an_error(
         self, server: ScriptedS3, store: S3Store, call: str
     ) -> None:
         """S3 may start with 200 and fail later (F13, B76)."""
@@ -451,7 +471,9 @@ class TestErrors:
             upload(store) if call == "complete" else copy(store)
 
     @pytest.mark.parametrize("status", [301, 307])
-    def test_a_redirect_loop_ends(self, server: ScriptedS3, store: S3Store, status: int) -> None:
+    def test_b78_a_redirect_loop_ends(
+        self, server: ScriptedS3, store: S3Store, status: int
+    ) -> None:
         """The SDK meets one with a RecursionError, and never calls the other host (F8, B78)."""
         with ScriptedS3().running() as elsewhere:
             server.will(Answer(status, headers={"Location": elsewhere.url}))
@@ -767,7 +789,7 @@ class TestFetching:
         ],
         ids=["longer", "shorter", "chunked", "206", "range ignored", "another range"],
     )
-    def test_t31_other_lengths_are_corrupt(
+    def test_t31_b74_b79_other_lengths_are_corrupt(
         self, server: ScriptedS3, store: S3Store, answer: Answer, size: int
     ) -> None:
         """Status and length are judged before bytes are kept (B74, B79)."""
@@ -851,12 +873,16 @@ class TestListing:
         assert [entry.key for entry in found] == ["users/1/c"]
         assert server.asked[1].query["continuation-token"] == ["t1"]
 
-    def test_keys_that_are_not_ours_are_left_out(self, server: ScriptedS3, store: S3Store) -> None:
+    def test_b83_keys_that_are_not_ours_are_left_out(
+        self, server: ScriptedS3, store: S3Store
+    ) -> None:
         """A console's folder marker, a key outside, one with dots (B83)."""
         server.will(listing("users/1/", "users/10/x", "users/1/../2", "users/1/ok"))
         assert [entry.key for entry in store.list("users/1/")] == ["users/1/ok"]
 
-    def test_a_listing_that_goes_in_circles_ends(self, server: ScriptedS3, store: S3Store) -> None:
+    def test_b83_a_listing_that_goes_in_circles_ends(
+        self, server: ScriptedS3, store: S3Store
+    ) -> None:
         """The same continuation twice is the end (B83)."""
         server.will(listing("users/1/a", more="again"))
         assert len(list(store.list("users/1/"))) == 2
@@ -908,7 +934,7 @@ class TestAddresses:
         assert url == "https://cdn.example.com/public/%C3%BC/a%20b%3Fc%23d%22e.jpg"
 
 
-def test_importing_and_making_a_store_leaves_the_sdk_alone() -> None:
+def test_f33_importing_and_making_a_store_leaves_the_sdk_alone() -> None:
     """boto3 takes as long as two imports of Flask, and gevent must patch before it (rule 8, F33)."""
     code = (
         "import sys, flask_s3handoff, flask_s3handoff.testing\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from botocore.exceptions import ProfileNotFound
 
 from flask_s3handoff.errors import Unavailable
 from flask_s3handoff.s3 import S3Store
-from flask_s3handoff.s3client import Clients, patience
+from flask_s3handoff.s3client import Clients, _timestamp, patience
 
 
 class CountingFactory:
@@ -123,6 +124,7 @@ def config() -> Any:
 def test_the_sdk_is_tuned(config: Any) -> None:
     """Each of these has a reason in the reference (performance 2, P13, P19, F44)."""
     assert config.signature_version == "s3v4"
+    assert config.user_agent.startswith("flask_s3handoff ")
     assert config.request_checksum_calculation == "when_required"
     assert config.response_checksum_validation == "when_required"
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}
@@ -158,3 +160,11 @@ def test_a_client_that_cannot_be_made_is_unavailable() -> None:
         store.copy("a/b", "c/d", kind=None, sha256="", overwrite=False)  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         store.url("a/b", expires_seconds=1)
+
+
+@pytest.mark.parametrize(
+    "said", ["Mon, 23 Nov 2026 10:00:00 GMT", "2026-11-23T10:00:00.000Z", "1795428000"]
+)
+def test_every_date_of_an_answer_is_read(said: str) -> None:
+    """The quick reader takes those of headers, the SDK's own those of lists."""
+    assert _timestamp(said) == datetime(2026, 11, 23, 10, tzinfo=UTC)

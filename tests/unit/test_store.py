@@ -46,7 +46,7 @@ def names_in(disposition: str) -> list[str]:
         "filename=x; filename*=y",
     ],
 )
-def test_names_come_back_as_they_were(name: str) -> None:
+def test_b54_names_come_back_as_they_were(name: str) -> None:
     """One name, whichever parser reads it (B54)."""
     disposition = kind_of(name, "image/png").disposition
     assert names_in(disposition) == [name, name]
@@ -68,7 +68,7 @@ def test_names_come_back_as_they_were(name: str) -> None:
         ("  ", "file"),
     ],
 )
-def test_names_are_made_safe(given: str, kept: str) -> None:
+def test_b55_names_are_made_safe(given: str, kept: str) -> None:
     """No control character, no folder, never nothing."""
     disposition = kind_of(given, "image/png").disposition
     assert names_in(disposition) == [kept, kept]
@@ -76,7 +76,7 @@ def test_names_are_made_safe(given: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "ü", "日", "😀", '"', "%"])
-def test_long_names_fit_into_what_s3_keeps(letter: str) -> None:
+def test_b49_long_names_fit_into_what_s3_keeps(letter: str) -> None:
     """S3 refuses more than 2 KB of headers; the suffix stays (B49)."""
     disposition = kind_of(letter * 300 + ".jpeg", "image/jpeg").disposition
     assert len(disposition) < MAX_ENCODED_NAME_LENGTH + 300
@@ -88,7 +88,7 @@ def test_long_names_fit_into_what_s3_keeps(letter: str) -> None:
 @pytest.mark.parametrize(
     "said", ["image/png", "IMAGE/PNG", " image/png ", "IMAGE/PNG ; q=1", "image/png;charset=x"]
 )
-def test_pictures_are_shown(said: str) -> None:
+def test_b57_pictures_are_shown(said: str) -> None:
     """Raster types, whatever their spelling, are stored by our spelling (B57)."""
     kind = kind_of("leo.png", said)
     assert kind.content_type == "image/png"
@@ -112,7 +112,7 @@ def test_pictures_are_shown(said: str) -> None:
         "application/pdf",
     ],
 )
-def test_all_else_is_a_download_of_no_type(said: str) -> None:
+def test_b56_b57_all_else_is_a_download_of_no_type(said: str) -> None:
     """What could run in a browser, or claims two things, is only ever saved (T25)."""
     kind = kind_of("leo.png", said)
     assert kind.content_type == OCTET_STREAM
@@ -120,7 +120,7 @@ def test_all_else_is_a_download_of_no_type(said: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.html", "x.svg", "x.exe", "x.png.html", "x.PHP"])
-def test_a_picture_by_another_name_is_a_download(name: str) -> None:
+def test_b56_a_picture_by_another_name_is_a_download(name: str) -> None:
     """`x.html` that says image/png would open as a page once it is saved (B56)."""
     assert kind_of(name, "image/png").content_type == OCTET_STREAM
 

@@ -539,7 +539,7 @@ def test_after_a_redirect_a_form_of_the_same_field_starts_afresh(app: Bench) -> 
     assert shown.count(b'name="_s3handoff"') == 1
 
 
-def test_a_token_in_the_query_of_a_post_means_nothing(app: Bench) -> None:
+def test_b37_a_token_in_the_query_of_a_post_means_nothing(app: Bench) -> None:
     """B37."""
     token = app.upload()
     app.post(b"a=1", URLENCODED, path=f"/?_s3handoff={token}")

@@ -1,0 +1,1 @@
+"""Observe mode, on apps that know nothing of it."""
