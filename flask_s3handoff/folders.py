@@ -32,6 +32,7 @@ from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 
+MEMO_LENGTH = 4096
 MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
 
 _scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
@@ -54,6 +55,7 @@ class Folders:
         self._active: set[Scope] = set()
         self._pid = os.getpid()
         self.errands = Errands(self.submit, seconds=self.seconds)
+        self._spots: dict[str, Spot | None] = {}
         self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=True)
 
@@ -62,15 +64,16 @@ class Folders:
     def enter(self) -> Scope:
         """Begin a request: what this context does from now on is its doing."""
         scope = Scope(self.seconds)
-        self._under_way()
+        self._after_fork()
         self._active.add(scope)
-        _scopes.set((*_scopes.get(), (self, scope)))
+        scope.around = _scopes.get()
+        _scopes.set((*scope.around, (self, scope)))
         return scope
 
     def leave(self, scope: Scope) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
         self._active.discard(scope)
-        _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
+        _scopes.set(scope.around)
         if scope:
             self.errands.later(scope.take())
 
@@ -80,13 +83,17 @@ class Folders:
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not scope.is_used() and not self.errands.pending:
+        if not self.has_work(scope):
             return
         with unwatched():
             scope.note_changes()
             if self.errands.pending:
                 self._try(scope, self.errands.pending, may_fail=False)
             self._try(scope, scope, may_fail=may_fail)
+
+    def has_work(self, scope: Scope) -> bool:
+        """Tell whether there may be something to settle."""
+        return scope.is_used() or bool(self.errands.pending)
 
     def kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
@@ -221,6 +228,13 @@ class Folders:
 
     def spot(self, path: str) -> Spot | None:
         """Return the file that a path means: of the innermost folder, where they lie in another."""
+        if path not in self._spots:
+            if len(self._spots) >= MEMO_LENGTH:
+                self._spots.clear()  # no order to keep, no lock
+            self._spots[path] = self._find_spot(path)
+        return self._spots.get(path) or self._find_spot(path)
+
+    def _find_spot(self, path: str) -> Spot | None:
         around = [f for f in self.folders if path.startswith(f.root + "/")]
         if not around:
             return None
@@ -240,17 +254,23 @@ class Folders:
 
     def _request(self) -> Scope | None:
         """Return the innermost request of this context; one that is over is none any more."""
-        under_way = self._under_way()
-        for folders, scope in reversed(_scopes.get()):
-            if folders is self and scope in under_way:
-                return scope
+        if (scope := self.here()) is not None:
+            return scope
+        under_way = tuple(self._active)
         return under_way[0] if len(under_way) == 1 else None
 
-    def _under_way(self) -> tuple[Scope, ...]:
-        """Return the requests of this process; who was forked in one of its parent's has none."""
+    def here(self) -> Scope | None:
+        """Return the innermost request of this context, and nobody else's."""
+        self._after_fork()
+        for folders, scope in reversed(_scopes.get()):
+            if folders is self and scope in self._active:
+                return scope
+        return None
+
+    def _after_fork(self) -> None:
+        """Forget the requests of our parent: who was forked in one of them has none."""
         if self._pid != os.getpid():
             self._pid, self._active = os.getpid(), set()
-        return tuple(self._active)
 
     def _work(self) -> Work:
         request = self._request()
@@ -266,7 +286,8 @@ class Folders:
             self.errands.look_again(spot)
 
     def _works(self) -> tuple[Work, ...]:
-        return (self.errands.pending, *self._under_way())
+        self._after_fork()
+        return (self.errands.pending, *(scope for scope in tuple(self._active) if scope.is_used()))
 
     def _is_being_removed(self, spot: Spot) -> bool:
         return any(work.removes(spot) for work in self._works())
@@ -280,7 +301,10 @@ class Folders:
             return True
         if self._is_being_removed(spot):
             return False
-        if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
+        place = spot.folder.place
+        if spot in scope.asked or (place.immutable and spot in scope.seen):
+            return scope.asked.get(spot, True)
+        if place.read_through or scope.names(spot):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
 

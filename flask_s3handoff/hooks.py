@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
-SCOPE_KEY = "s3handoff.scope"
 
 
 def install(app: Flask) -> None:
@@ -89,7 +88,7 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
 
 def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        scope = environ[SCOPE_KEY] = folders.enter()
+        scope = folders.enter()
         scope.learn = _kept_by_tokens
         try:
             body = wsgi_app(environ, start_response)
@@ -121,9 +120,10 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def process_response(*arguments: Any) -> Response:
         *context, response = arguments
-        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
-            return cast(Response, original(*arguments))
-        sent = cast(Response, original(*context, settled(context, scope, response)))
+        scope = folders.here()  # none if it came not through our gate
+        if scope is not None and folders.has_work(scope):
+            response = settled(context, scope, response)
+        sent = cast(Response, original(*context, response))
         # what an `after_request` wrote, or a session that is kept in files
         return settled(context, scope, sent) if scope else sent
 
