@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from flask import Flask
 from werkzeug.utils import send_from_directory
 
 from flask_s3handoff import S3Handoff
+from flask_s3handoff.beneath import Beneath
 from flask_s3handoff.errors import ConfigError, InvalidKey, Unavailable
 from flask_s3handoff.store import OpenedFile, kind_of
 from flask_s3handoff.testing import MemoryStore
@@ -465,6 +466,20 @@ class TestFailing:
             wait_for_key(shelf, A)
             assert shelf.read(1, "a.txt") == b"a"
 
+    @pytest.mark.parametrize("error", [RuntimeError("a bug"), PermissionError("a mount")], ids=repr)
+    def test_whatever_a_store_raises_nothing_is_lost(
+        self, error: Exception, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A store of one's own may have mistakes: the thread that mirrors later survives them."""
+        with Shelf(2) as shelf:
+            shelf.store.fail_with(error, verbs=["put"], times=2)
+            shelf.do(0, write("a.txt", b"a"), status=503 if isinstance(error, OSError) else 500)
+            wait_for_key(shelf, A)
+            shelf.store.fail_with(error, verbs=["put"], times=1)
+            write("b.txt", b"b")(shelf.folder(0))  # in no request
+            wait_for_key(shelf, "files/b.txt")
+        assert str(error) in caplog.text
+
     def test_a_read_of_what_is_not_here_is_no_404(self) -> None:
         """`exists` does not say no, `open` raises what is an `OSError`; uncaught, both are a 503."""
         with Shelf(2) as shelf:
@@ -495,6 +510,21 @@ class TestFailing:
             shelf.store._objects[A] = type(item)(b"wrong", item.kind, item.sha256)
             shelf.do(1, lambda f: read(at(f)), status=503)
             assert os.listdir(shelf.folder(1)) == []
+
+    def test_a_file_whose_name_becomes_a_folders_leaves_nothing_behind(
+        self, tmp_path: Path
+    ) -> None:
+        """Just before the newer bytes take its place (rule 11)."""
+        (tmp_path / "a.txt").write_bytes(b"old")
+
+        def chunks() -> Iterator[bytes]:
+            yield b"new"
+            (tmp_path / "a.txt").unlink()
+            (tmp_path / "a.txt").mkdir()
+
+        with pytest.raises(IsADirectoryError):
+            Beneath(str(tmp_path)).place("a.txt", chunks(), modified_at=0.0, replaces=True)
+        assert os.listdir(tmp_path) == ["a.txt"]
 
     def test_a_view_that_fails_has_written_all_the_same(self) -> None:
         """As on one disk; and its own 500 is not hidden by the store's failure."""
