@@ -218,7 +218,8 @@ class Folders:
         for folders, scope in _scopes.get():
             if folders is self:
                 return scope
-        return next(iter(self._active)) if len(self._active) == 1 else None
+        active = tuple(self._active)  # others enter and leave meanwhile
+        return active[0] if len(active) == 1 else None
 
     def _work(self) -> Work:
         request = self._request()

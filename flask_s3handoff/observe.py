@@ -102,7 +102,7 @@ class Observer:
     def _facts_of_nobody(self) -> list[Fact]:
         paths, self._unattributed = self._unattributed, {}
         at, pid = self.known.began, os.getpid()
-        found = [(path, seen) for path in paths if (seen := seen_at(path)) is not None]
+        found = [(path, seen) for path in tuple(paths) if (seen := seen_at(path)) is not None]
         return [
             Fact(
                 "write", max(at, seen.st_mtime), self.server, pid, more={"file": path, "new": True}
