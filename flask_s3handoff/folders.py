@@ -15,8 +15,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
+
+from werkzeug.wsgi import ClosingIterator
 
 from .audit import Touch, Verb, unwatched, watch
 from .config import HandoffConfig
@@ -71,6 +74,18 @@ class Folders:
         _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
         if scope:
             self.errands.later(scope.take())
+
+    def leave_with(self, scope: Scope, answer: Callable[[], Iterable[bytes]]) -> Iterable[bytes]:
+        """Have a request answered, and end it; where it left a file open, with its last byte."""
+        try:
+            body = answer()
+        except BaseException:
+            self.leave(scope)
+            raise
+        if scope:  # what is still open is mirrored when it is closed
+            return ClosingIterator(body, partial(self.leave, scope))
+        self.leave(scope)
+        return body
 
     def settle(self, scope: Scope, *, may_fail: bool = True) -> None:
         """Mirror what a request wrote, and return when the store has it (rule 1).

@@ -51,7 +51,8 @@ SCOPE_KEY = "s3handoff.scope"
 
 def install(app: Flask) -> None:
     """Put the gate, the request class and the leaving hook around an app."""
-    if current_state(app).handoff.config.only_observes:
+    handoff = current_state(app).handoff
+    if handoff.config.only_observes:
         from .bystander import stand_by  # an app that is not looked at does not wait for it
 
         stand_by(app)
@@ -60,13 +61,12 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
-    if (folders := current_state(app).handoff.folders) is not None:
-        around.wsgi_app = _folder_gate(app.wsgi_app, folders)
-        around.process_response = _settling(app, folders)
-    config = current_state(app).handoff.config
-    if config.mirror == "before_view":
+    if handoff.folders is not None:
+        around.wsgi_app = _folder_gate(app.wsgi_app, handoff.folders)
+        around.process_response = _settling(app, handoff.folders)
+    if handoff.config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
-    if config.store != "s3":
+    if handoff.config.store != "s3":
         app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
 
 
@@ -90,15 +90,7 @@ def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         scope = environ[SCOPE_KEY] = folders.enter()
         scope.learn = _kept_by_tokens
-        try:
-            body = wsgi_app(environ, start_response)
-        except BaseException:
-            folders.leave(scope)
-            raise
-        if scope:  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, functools.partial(folders.leave, scope))
-        folders.leave(scope)
-        return body
+        return folders.leave_with(scope, lambda: wsgi_app(environ, start_response))
 
     return gate
 
@@ -119,6 +111,9 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
         except HandoffError as error:
             response.close()
             response = app.make_response(handle(*context, error))
+        except BaseException:
+            response.close()
+            raise
         return cast(Response, original(*context, response))
 
     return process_response

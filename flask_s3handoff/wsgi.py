@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import ClosingIterator, get_path_info
+from werkzeug.wsgi import get_path_info
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
@@ -142,15 +142,9 @@ class HandoffMiddleware:
         scope = folders.enter()
         scope.learn = lambda: reply.exchange.carriage.kept if reply.exchange else {}
         reply.settle = partial(self._settle, folders, scope, environ[HANDLE_KEY])
-        try:
-            body = reply.leave(self._application(environ, reply.start))
-        except BaseException:
-            folders.leave(scope)
-            raise
-        if scope:  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, partial(folders.leave, scope))
-        folders.leave(scope)
-        return body
+        return folders.leave_with(
+            scope, lambda: reply.leave(self._application(environ, reply.start))
+        )
 
     def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle) -> None:
         folders.settle(scope)
