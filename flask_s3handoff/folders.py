@@ -65,8 +65,14 @@ class Folders:
         """Begin a request: what this context does from now on is its doing."""
         scope = Scope(self.seconds)
         self._active.add(scope)
-        _scopes.set((*_scopes.get(), (self, scope)))
+        # A request that was left in another context would be here for good.
+        under_way = [pair for pair in _scopes.get() if pair[0].is_under_way(pair[1])]
+        _scopes.set((*under_way, (self, scope)))
         return scope
+
+    def is_under_way(self, scope: Scope) -> bool:
+        """Tell whether a request was begun and has not ended."""
+        return scope in self._active
 
     def leave(self, scope: Scope) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
@@ -230,8 +236,8 @@ class Folders:
         return scope
 
     def _request(self) -> Scope | None:
-        for folders, scope in _scopes.get():
-            if folders is self:
+        for folders, scope in reversed(_scopes.get()):  # the innermost, if one asks another
+            if folders is self and self.is_under_way(scope):
                 return scope
         active = tuple(self._active)  # others enter and leave meanwhile
         return active[0] if len(active) == 1 else None

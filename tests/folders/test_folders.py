@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from werkzeug.utils import send_from_directory
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.beneath import Beneath
 from flask_s3handoff.errors import ConfigError, InvalidKey, Unavailable
+from flask_s3handoff.scope import Scope, Spot
 from flask_s3handoff.store import OpenedFile, kind_of
 from flask_s3handoff.testing import MemoryStore
 from tests.folders.shelf import Shelf, put_unseen, read, read_unseen, steps, wait_for_key, write
@@ -452,6 +454,60 @@ class TestInside:
             assert two.exists("inner/b.txt")
             assert not two.exists("inner/c.txt")
             assert two.handoff.pull().left == (two.disk + "/inner/c.txt",)
+
+
+class TestWhoseDoing:
+    """Requests within requests, and threads that serve one after the other."""
+
+    def test_a_request_within_a_request_is_settled_by_itself(self) -> None:
+        """Rule 1 holds for the inner answer, which leads to other servers as well."""
+        with Shelf(2) as shelf:
+
+            def ask(_: str) -> list[str]:
+                data = {"name": "b.txt", "file": (io.BytesIO(b"b"), "b.txt")}
+                assert shelf.apps[0].test_client().post("/save", data=data).text == "saved"
+                return shelf.store.keys()
+
+            assert shelf.do(0, steps(write("a.txt", b"a"), ask)) == "['files/b.txt']"
+            assert shelf.store.keys() == [A, "files/b.txt"]
+
+    def test_a_request_that_ends_in_another_context_is_not_the_next_ones(self) -> None:
+        """A server may close an answer elsewhere than where it was asked for."""
+        with Shelf(2) as shelf:
+            folders = shelf.handoff(0).folders
+            for _ in range(3):
+                copy_context().run(folders.leave, folders.enter())
+            shelf.do(0, write("a.txt", b"a"))
+            assert shelf.store.keys() == [A]
+
+    def test_what_is_written_after_a_request_is_mirrored_as_well(self) -> None:
+        """By the thread that served a request which ended elsewhere."""
+        with Shelf(2) as shelf:
+            folders = shelf.handoff(0).folders
+            copy_context().run(folders.leave, folders.enter())
+            write("a.txt", b"a")(shelf.folder(0))
+            wait_for_key(shelf, A)
+
+    def test_threads_of_the_app_go_on_while_a_request_ends(self) -> None:
+        """What they bring meanwhile is no mistake of ours."""
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(write("a.txt", b"a"), write("b.txt", b"b")))
+            folders = shelf.handoff(1).folders
+            scope = folders.enter()
+            read(at(shelf.folder(1)))
+
+            class Busy(Scope):
+                def write(self, spot: Spot, *, was_free: bool) -> None:
+                    super().write(spot, was_free=was_free)
+                    other = threading.Thread(target=read, args=[at(shelf.folder(1), "b.txt")])
+                    other.start()
+                    other.join()
+
+            scope.__class__ = Busy
+            put_unseen(at(shelf.folder(1)), b"changed")
+            folders.settle(scope)
+            folders.leave(scope)
+            assert shelf.store.bytes_of(A) == b"changed"
 
 
 class TestFailing:
