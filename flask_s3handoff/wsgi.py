@@ -146,8 +146,8 @@ class HandoffMiddleware:
             scope, lambda: reply.leave(self._application(environ, reply.start))
         )
 
-    def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle) -> None:
-        folders.settle(scope)
+    def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle, status: int) -> None:
+        folders.settle(scope, may_fail=status < 500)
         if scope.stored and is_below(handle.path, self._handoff.config.paths):
             for key, sha256 in folders.kept(scope).items():
                 handle.begin().carriage.keep(key, sha256)

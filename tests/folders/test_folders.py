@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 import pytest
 from flask import Flask
+from werkzeug.test import Client
 from werkzeug.utils import send_from_directory
 
 from flask_s3handoff import S3Handoff
@@ -25,7 +27,9 @@ from flask_s3handoff.errors import ConfigError, InvalidKey, Unavailable
 from flask_s3handoff.scope import Scope, Spot
 from flask_s3handoff.store import OpenedFile, kind_of
 from flask_s3handoff.testing import MemoryStore
+from tests.folders.others import wrapped
 from tests.folders.shelf import Shelf, put_unseen, read, read_unseen, steps, wait_for_key, write
+from tests.servers import wait_until
 
 A = "files/a.txt"
 
@@ -596,6 +600,26 @@ class TestFailing:
             shelf.do(0, steps(write("b.txt", b"b"), lambda _: 1 / 0), status=500)
             shelf.store.recover()
             wait_for_key(shelf, "files/b.txt")
+
+    def test_the_apps_own_500_is_what_the_middleware_shows(self, tmp_path: Path) -> None:
+        """As the extension does: a store that is down hides nothing, and has the file later."""
+        store = MemoryStore()
+
+        def failing(folder: str) -> Any:
+            def application(_environ: Any, start_response: Any) -> list[bytes]:
+                write("a.txt", b"a")(folder)
+                start_response("500 INTERNAL SERVER ERROR", [])
+                return [b"the app's own words"]
+
+            return application
+
+        keys = {"SECRET_KEY": secrets.token_hex(), "FLEET_DISK": str(tmp_path)}
+        app = wrapped(failing, {**keys, "S3HANDOFF_STORE": store})
+        store.fail_with(Unavailable(), verbs=["put"])
+        answer = Client(app).get("/")
+        assert (answer.status_code, answer.text) == (500, "the app's own words")
+        store.recover()
+        wait_until(lambda: store.keys() == ["media/a.txt"], what="the file in the store")
 
     def test_our_own_mistakes_are_nobody_elses(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
