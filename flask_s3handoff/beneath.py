@@ -173,7 +173,11 @@ def _name(parent: int, fd: int, part: str | None, name: str, *, replaces: bool) 
     new = part or f"{PART_PREFIX}{random_name()}.part"
     if part is None:
         _link(parent, fd, part, new)
-    os.replace(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+    try:
+        os.replace(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        _remove(parent, new)
+        raise
     return True
 
 

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 from .config import HandoffConfig
 from .errors import HandoffError
-from .lifecycle import faults, staging_days
+from .lifecycle import SETUP, faults, staging_days
 from .policies import opened_to_all, refuses_plain_http
 from .probe import SHUT, Finding
 from .provision import flags_to_shut, reason_of
 from .s3admin import ENFORCED, BucketAdmin, Lacks
 
-SETUP = "flask s3handoff setup"
 OPERATOR = "run it with the permissions of `flask s3handoff policy --for operator`"
 
 

@@ -32,7 +32,6 @@ _FREE_BYTES = 1 << 30
 class Surroundings:
     """What a face knows of its app, and a Handoff does not."""
 
-    session_cookie_secure: bool = False
     behind_proxy_fix: bool = False
 
 

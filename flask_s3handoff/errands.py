@@ -44,14 +44,21 @@ class Errands:
 
         What fails is done later, and raised; of ``AlreadyExists`` nothing is left to do.
         """
+        try:
+            return self._carried_out(work, until)
+        except AlreadyExists:
+            raise
+        except BaseException:  # also a mistake in somebody's own store
+            self.later(work)
+            raise
+
+    def _carried_out(self, work: Work, until: float) -> set[Spot]:
         writes = dict(_expanded(work.writes))
         failure = self._all_done([_put(*write) for write in writes.items()], until)
         if failure is None or isinstance(failure, AlreadyExists):
             removals = [_remove(work)] if work.gone or work.trees else []
             failure = self._all_done(removals, until) or failure
         if failure is not None:
-            if not isinstance(failure, AlreadyExists):
-                self.later(work)
             raise failure
         return set(writes)
 
@@ -177,6 +184,9 @@ def _flushed(errands: Errands) -> bool:
     except HandoffError as error:
         log.warning("What was written in a folder is not mirrored yet: %s", error.reason)
         return False
+    except Exception:  # a mistake in somebody's own store: the thread lives, and tries again
+        log.exception("What was written in a folder could not be mirrored")
+        return False
     return True
 
 
@@ -185,7 +195,7 @@ def _done(job: Job) -> Future[None]:
     try:
         job()
         future.set_result(None)
-    except HandoffError as error:
+    except Exception as error:  # noqa: BLE001 - whoever asks for the result has it raised
         future.set_exception(error)
     return future
 
@@ -193,7 +203,11 @@ def _done(job: Job) -> Future[None]:
 def _put(spot: Spot, was_free: bool) -> Job:
     def put() -> None:
         with unwatched():
-            spot.folder.put(spot.relpath, if_absent=was_free)
+            try:
+                spot.folder.put(spot.relpath, if_absent=was_free)
+            except OSError as error:  # who waits for it hears no more than that it failed
+                log.warning("%r is mirrored later: %s", spot.path, error)
+                raise
 
     return put
 

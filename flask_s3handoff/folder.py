@@ -95,8 +95,7 @@ class Folder:
         One GET, conditional where a copy is here. ``until`` is a ``time.monotonic`` moment, to
         which the file's size at 1 MiB/s is added. Raises ``Unavailable`` or ``Corrupt``.
         """
-        if self._turns.pid != os.getpid():
-            self._turns = Turns()  # our parent's locks are held by threads that we do not have
+        self._turns = self._turns.of_this_process()
         with self._turns.take(relpath, until=until):
             return self._refresh(relpath, until)
 

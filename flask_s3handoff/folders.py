@@ -16,8 +16,11 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
+
+from werkzeug.wsgi import ClosingIterator
 
 from .audit import Touch, Verb, unwatched, watch
 from .config import HandoffConfig
@@ -81,9 +84,19 @@ class Folders:
             if scope:
                 self.errands.later(scope.take())
 
-    def is_writing(self, environ: Environ) -> bool:
-        """Tell whether a request has written what was not settled: a file that is still open."""
-        return bool(environ.get(self._key))
+    def leave_with(
+        self, environ: Environ, answer: Callable[[], Iterable[bytes]]
+    ) -> Iterable[bytes]:
+        """Have a request answered, and end it; where it left a file open, with its last byte."""
+        try:
+            body = answer()
+        except BaseException:
+            self.leave(environ)
+            raise
+        if environ.get(self._key):  # what is still open is mirrored when it is closed
+            return ClosingIterator(body, partial(self.leave, environ))
+        self.leave(environ)
+        return body
 
     @property
     def is_idle(self) -> bool:

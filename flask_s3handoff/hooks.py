@@ -50,7 +50,8 @@ MAX_UNREAD_BYTES = 32 << 20
 
 def install(app: Flask) -> None:
     """Put the gate, the request class and the leaving hook around an app."""
-    if current_state(app).handoff.config.only_observes:
+    handoff = current_state(app).handoff
+    if handoff.config.only_observes:
         from .bystander import stand_by  # an app that is not looked at does not wait for it
 
         stand_by(app)
@@ -59,13 +60,12 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
-    if (folders := current_state(app).handoff.folders) is not None:
-        around.wsgi_app = _folder_gate(app, folders)
-        around.process_response = _settling(app, folders)
-    config = current_state(app).handoff.config
-    if config.mirror == "before_view":
+    if handoff.folders is not None:
+        around.wsgi_app = _folder_gate(app, handoff.folders)
+        around.process_response = _settling(app, handoff.folders)
+    if handoff.config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
-    if config.store != "s3":
+    if handoff.config.store != "s3":
         app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
 
 
@@ -93,15 +93,7 @@ def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
     folders.learn = _kept_by_tokens
 
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        try:
-            body = wsgi_app(environ, start_response)
-        except BaseException:
-            folders.leave(environ)
-            raise
-        if folders.is_writing(environ):  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, functools.partial(folders.leave, environ))
-        folders.leave(environ)
-        return body
+        return folders.leave_with(environ, lambda: wsgi_app(environ, start_response))
 
     return gate
 
@@ -124,6 +116,9 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
         except HandoffError as error:
             response.close()
             return app.make_response(handle(*context, error))
+        except BaseException:
+            response.close()
+            raise
         return response
 
     def process_response(*arguments: Any) -> Response:

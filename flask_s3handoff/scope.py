@@ -101,7 +101,7 @@ class Scope(Work):
 
     def note_changes(self) -> None:
         """Find what was written by those whom nobody sees: libraries in C, other programs."""
-        for spot, before in self.seen.items():
+        for spot, before in list(self.seen.items()):  # threads of the app may still bring more
             now = spot.folder.beneath.stat(spot.relpath)
             if now is not None and Identity.of(now) != before and spot not in self.writes:
                 self.write(spot, was_free=False)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import ClosingIterator, get_path_info
+from werkzeug.wsgi import get_path_info
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
@@ -153,19 +153,14 @@ class HandoffMiddleware:
         token = _environ.set(environ)
         reply.settle = partial(self._settle, folders, environ[HANDLE_KEY])
         try:
-            body = reply.leave(self._application(environ, reply.start))
-        except BaseException:
-            folders.leave(environ)
-            raise
+            return folders.leave_with(
+                environ, lambda: reply.leave(self._application(environ, reply.start))
+            )
         finally:
             _environ.reset(token)
-        if folders.is_writing(environ):  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, partial(folders.leave, environ))
-        folders.leave(environ)
-        return body
 
-    def _settle(self, folders: Folders, handle: RequestHandle) -> None:
-        scope = folders.settle()
+    def _settle(self, folders: Folders, handle: RequestHandle, status: int) -> None:
+        scope = folders.settle(may_fail=status < 500)
         if scope and scope.stored and is_below(handle.path, self._handoff.config.paths):
             for key, sha256 in folders.kept(scope).items():
                 handle.begin().carriage.keep(key, sha256)
