@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import Any
 
 import pytest
@@ -85,6 +86,23 @@ def wrong_id(value: Any) -> str:
 def test_a_wrong_value_is_refused_by_the_name_of_its_setting(name: str, value: Any) -> None:
     """B65–B70: the message names the setting."""
     with pytest.raises(ConfigError, match=name.removesuffix("S")):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("S3HANDOFF_OBSERVE", "True", "in the environment true or false"),
+        ("S3HANDOFF_PATHS", "/profile/", '["/profile/"]'),
+        ("S3HANDOFF_TRUSTED_ORIGINS", "https://a.example", '["https://'),
+        ("S3HANDOFF_PLACES", {"/users/": {}}, "does not begin with a slash"),
+    ],
+)
+def test_a_near_miss_of_a_value_is_refused_with_the_right_form(
+    name: str, value: Any, said: str
+) -> None:
+    """What people write first: Python in the environment, one text for a list, a key like a URL."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
         config(**{name: value})
 
 
