@@ -163,6 +163,9 @@ def test_the_place_with_the_longest_prefix_wins() -> None:
 
     assert made.place_of("users/logos/x.png") == Place(prefix="users/logos/", acl="public-read")
     assert made.place_of("users/1.png") == Place(prefix="users/", bucket="acme-users")
+    assert made.place_of("users/", is_prefix=True) == made.place_of("users/1.png")
+    with pytest.raises(InvalidKey, match="'elsewhere/' does not lie below"):
+        made.place_of("elsewhere/", is_prefix=True)
     for key in ("elsewhere/1.png", "users", "users/../1.png"):
         with pytest.raises(InvalidKey):
             made.place_of(key)
@@ -188,6 +191,12 @@ def test_t3_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
     """T3: itsdangerous itself accepts an empty key; the two long ones everybody has read."""
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         secret_keys({"SECRET_KEY": key} if key != [] else {"S3HANDOFF_SECRET_KEY": []})
+
+
+def test_a_secret_of_digits_is_not_said_to_be_missing() -> None:
+    """The environment is read as JSON, and there digits are a number."""
+    with pytest.raises(ConfigError, match="SECRET_KEY is a number, not text"):
+        secret_keys({"SECRET_KEY": int("1234567890" * 4)})
 
 
 def test_b64_fallbacks_are_a_list_and_the_newest_key_is_last() -> None:
