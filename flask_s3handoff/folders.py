@@ -6,8 +6,8 @@
     before a write             it is noted; before one that keeps what is there, brought as well
     before the response leaves what was written is mirrored, what was removed is deleted
 
-A context variable says which request does it. It is empty in threads that the app starts: what
-they write is the only request's that is under way, else nobody's, and a flush mirrors it.
+A face says which request it is. Threads that the app starts are no request: what they write is the
+only request's that has to do with folders, else nobody's, and a flush mirrors it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from .audit import Touch, Verb, unwatched, watch
 from .config import HandoffConfig
@@ -26,15 +27,22 @@ from .errors import HandoffError, InvalidKey, Unreadable
 from .folder import Folder
 from .ledger import Ledger
 from .mirror import Mirror
+from .paths import random_name
 from .scope import Scope, Spot, Work
 from .store import Store
+from .tokens import Kept
 from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 
+MEMO_LENGTH = 4096
 MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
 
-_scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
+Environ = dict[str, Any]
+Learn = Callable[[], Mapping[str, Kept]]
+
+
+_all: weakref.WeakSet[Folders] = weakref.WeakSet()
 
 
 class Folders:
@@ -51,40 +59,53 @@ class Folders:
         self._mirror = mirror
         self.seconds = config.deadline_seconds
         self.submit = mirror.submit
+        self.context: Callable[[], Environ | None] = lambda: None
+        """Gives the environ of the request that this context does; set by a face."""
+        self.learn: Learn = dict
+        """Gives what the tokens of that request name; set by a face."""
+        self._key = f"s3handoff.scope.{random_name()}"  # of two apps in one environ, each its own
         self._active: set[Scope] = set()
         self.errands = Errands(self.submit, seconds=self.seconds)
+        self._spots: dict[str, Spot | None] = {}
         self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=True)
+        _all.add(self)
 
     # A request
 
-    def enter(self) -> Scope:
-        """Begin a request: what this context does from now on is its doing."""
-        scope = Scope(self.seconds)
-        self._active.add(scope)
-        _scopes.set((*_scopes.get(), (self, scope)))
-        return scope
-
-    def leave(self, scope: Scope) -> None:
+    def leave(self, environ: Environ) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
-        self._active.discard(scope)
-        _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
-        if scope:
-            self.errands.later(scope.take())
+        scope = environ.setdefault(self._key, None)
+        if scope is not None:
+            self._active.discard(scope)
+            if scope:
+                self.errands.later(scope.take())
 
-    def settle(self, scope: Scope, *, may_fail: bool = True) -> None:
-        """Mirror what a request wrote, and return when the store has it (rule 1).
+    def is_writing(self, environ: Environ) -> bool:
+        """Tell whether a request has written what was not settled: a file that is still open."""
+        return bool(environ.get(self._key))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has anything to do with a folder: so it is for nearly every request."""
+        return not self._active and not self.errands.pending
+
+    def settle(self, *, may_fail: bool = True) -> Scope | None:
+        """Mirror what the request of this context wrote, and return when the store has it (rule 1).
 
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not scope.is_used() and not self.errands.pending:
-            return
+        if self.is_idle:
+            return None
+        scope = self.here()
         with unwatched():
-            scope.note_changes()
             if self.errands.pending:
-                self._try(scope, self.errands.pending, may_fail=False)
-            self._try(scope, scope, may_fail=may_fail)
+                self._try(scope or Scope(self.seconds), self.errands.pending, may_fail=False)
+            if scope is not None:
+                scope.note_changes()
+                self._try(scope, scope, may_fail=may_fail)
+        return scope
 
     def kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
@@ -141,25 +162,25 @@ class Folders:
         self._make_folder(Spot(spot.folder, os.path.dirname(spot.relpath)))
         scope, work = self._scope(), self._work()
         if spot in work.writes:
+            self._see_to(work, spot)
             return
         is_free = spot.folder.place.immutable or scope.asked.get(spot) is False
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        if work is self.errands.pending:
-            self.errands.soon()
+        self._see_to(work, spot)
 
     def _on_rename(self, touch: Touch) -> None:
         source, target = self.spot(touch.path), self.spot(touch.target)
         if source is not None and os.path.isdir(touch.path):
             self._bring_tree(source)
-            self._work().trees.add(source)
+            self._remove_tree(source)
         elif source is not None:
             self._bring(source)
         if target is not None:
             self._write(target)
         if source is not None and not os.path.isdir(touch.path):
-            self._work().remove(source)
+            self._remove(source)
 
     def _on_link(self, touch: Touch) -> None:
         if (source := self.spot(touch.path)) is not None:
@@ -170,11 +191,33 @@ class Folders:
     def _on_remove(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
-            self._work().remove(spot)
+            self._remove(spot)
+
+    def _remove(self, spot: Spot) -> None:
+        work = self._work()
+        work.remove(spot)
+        if spot in work.gone:
+            spot.folder.begin_write(spot.relpath)
+        else:  # nobody ever had it
+            spot.folder.end_write(spot.relpath)
+        self._see_to(work, spot)
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            self._work().trees.add(spot)
+            self._remove_all(spot)
+
+    def _remove_all(self, tree: Spot) -> None:
+        work = self._work()
+        work.trees.add(tree)
+        self._see_to(work, tree)
+
+    def _remove_tree(self, tree: Spot) -> None:
+        """Note that a folder has another name now; what was not brought from the store stays."""
+        if tree.folder.place.read_through:
+            self._remove_all(tree)
+            return
+        for relpath in tree.folder.beneath.files(tree.relpath):
+            self._remove(Spot(tree.folder, relpath))
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,
@@ -197,6 +240,13 @@ class Folders:
 
     def spot(self, path: str) -> Spot | None:
         """Return the file that a path means: of the innermost folder, where they lie in another."""
+        if path not in self._spots:
+            if len(self._spots) >= MEMO_LENGTH:
+                self._spots.clear()  # no order to keep, no lock
+            self._spots[path] = self._find_spot(path)
+        return self._spots.get(path) or self._find_spot(path)
+
+    def _find_spot(self, path: str) -> Spot | None:
         around = [f for f in self.folders if path.startswith(f.root + "/")]
         if not around:
             return None
@@ -215,30 +265,78 @@ class Folders:
         return scope
 
     def _request(self) -> Scope | None:
-        for folders, scope in _scopes.get():
-            if folders is self:
-                return scope
-        return next(iter(self._active)) if len(self._active) == 1 else None
+        """Return the request of this context, begun if need be; else the only one under way."""
+        environ = self.context()
+        if environ is not None and self._key not in environ:
+            scope = environ[self._key] = Scope(self.seconds)
+            self._active.add(scope)
+            return scope
+        if (here := self.here()) is not None:
+            return here
+        under_way = tuple(self._active)
+        return under_way[0] if len(under_way) == 1 else None
+
+    def here(self) -> Scope | None:
+        """Return what the request of this context has done with folders; one that is over, none."""
+        environ = self.context()
+        scope = None if environ is None else environ.get(self._key)
+        return scope if scope in self._active else None
+
+    def forget_requests(self) -> None:
+        """Forget the requests of our parent: who was forked in one of them has none."""
+        self._active = set()
+        if (environ := self.context()) is not None:
+            environ[self._key] = None  # it never ends in this process
 
     def _work(self) -> Work:
         request = self._request()
         return self.errands.pending if request is None else request
 
-    def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self.errands.pending, *self._active))
+    def _see_to(self, work: Work, spot: Spot) -> None:
+        """Have done what no request settles: nobody's, and of one that has ended meanwhile."""
+        if work is self.errands.pending:
+            self.errands.soon()
+        elif work not in self._active:
+            self.errands.later(work.take())
+        if work is not self.here():  # a thread's
+            self.errands.look_again(spot)
+
+    def _works(self) -> tuple[Work, ...]:
+        return (self.errands.pending, *tuple(self._active))
+
+    def _is_being_removed(self, spot: Spot) -> bool:
+        return any(work.removes(spot) for work in self._works())
 
     # From the store
 
     def _bring(self, spot: Spot) -> bool:
         """Let the newest be here, once per request; tell whether there may be a file at all."""
         scope = self._scope()
-        if self._is_written_here(spot):
+        if any(spot in work.writes for work in self._works()):
             return True
-        if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
+        if self._is_being_removed(spot):
+            return False
+        place = spot.folder.place
+        if spot in scope.asked or (place.immutable and spot in scope.seen):
+            return scope.asked.get(spot, True)
+        if place.read_through or self._is_named(scope, spot):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
 
+    def _is_named(self, scope: Scope, spot: Spot) -> bool:
+        """Tell whether a token of this request names a file; its body may be read for that."""
+        if scope.is_learning:
+            return False  # what reads the body touches a folder itself
+        scope.is_learning = True
+        try:
+            return spot.folder.key_of(spot.relpath) in self.learn()
+        finally:
+            scope.is_learning = False
+
     def _ask(self, scope: Scope, spot: Spot) -> None:
+        if spot.folder.beneath.is_folder(spot.relpath):  # no file can take its place
+            scope.asked[spot] = True
+            return
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:
                 scope.asked[spot] = spot.folder.refresh(spot.relpath, until=until)
@@ -249,7 +347,7 @@ class Folders:
         """Make a folder that is there on another server; asked once per request."""
         if spot.relpath and not spot.folder.beneath.is_folder(spot.relpath):
             scope = self._scope()
-            if spot not in scope.listed:
+            if spot not in scope.listed and not self._is_being_removed(spot):
                 scope.listed.add(spot)
                 with scope.patience.spend() as until:
                     self._mirror.do(lambda: spot.folder.make_folder(spot.relpath), until=until)
@@ -260,3 +358,11 @@ class Folders:
             found = self._mirror.do(lambda: list(spot.folder.keys_below(spot.relpath)), until=until)
         for relpath in found:
             self._bring(Spot(spot.folder, relpath))
+
+
+def _forget_requests() -> None:
+    for folders in _all:
+        folders.forget_requests()
+
+
+os.register_at_fork(after_in_child=_forget_requests)
