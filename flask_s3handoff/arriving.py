@@ -31,7 +31,7 @@ def hide_query_token(environ: WSGIEnvironment) -> None:
 
     It is kept for GET and HEAD, under ``QUERY_TOKEN_KEY``; elsewhere it means nothing (B37).
     """
-    if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
+    if "QUERY_STRING" in environ and TOKEN_FIELD in environ["QUERY_STRING"]:
         _take_query_token(environ)
     for name in _PAGES:
         if name in environ and TOKEN_FIELD in environ[name]:

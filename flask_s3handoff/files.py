@@ -13,7 +13,6 @@ import logging
 import mimetypes
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import IO, Any, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
@@ -117,7 +116,7 @@ class HandoffFile(FileStorage):
         name = display_name(self.filename or "") or self._claim.filename
         if name != self._claim.filename:
             kind = mimetypes.guess_type(name)[0] or self._claim.content_type
-            self._claim = replace(self._claim, filename=name, content_type=kind)
+            self._claim = self._claim._replace(filename=name, content_type=kind)
             self.headers["Content-Type"] = kind
 
     @property

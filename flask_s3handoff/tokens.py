@@ -17,8 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from itsdangerous import BadSignature, Signer
 
@@ -36,8 +35,7 @@ _BINDING_ID = re.compile(r"[0-9a-z]{8,32}")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """What we know of one file. ``size`` in bytes, ``uploaded_at`` in seconds since the epoch."""
 
     relpath: str
@@ -50,15 +48,14 @@ class Claim:
 
     def revised(self, *, relpath: str, size: int, sha256: str) -> Claim:
         """Return the claim of a new revision; its age still counts from the upload."""
-        return replace(self, relpath=relpath, size=size, sha256=sha256)
+        return self._replace(relpath=relpath, size=size, sha256=sha256)
 
     def age_seconds(self, now: float) -> float:
         """Return how long ago the file was uploaded."""
         return now - self.uploaded_at
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A file that the app keeps in a folder: its key, and what the store had under it then."""
 
     key: str
@@ -66,8 +63,7 @@ class Kept:
     stored_at: int
 
 
-@dataclass(frozen=True)
-class Binding:
+class Binding(NamedTuple):
     """To whom a token belongs: a random cookie, and a user in addition.
 
     ``cookie_digest`` and ``principal_digest`` are empty where there is none.
@@ -78,8 +74,7 @@ class Binding:
     principal_digest: str = ""
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(NamedTuple):
     """Where the claims of a long token are staged: a relative path, its size and sha256."""
 
     relpath: str
@@ -87,8 +82,7 @@ class Bundle:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A token that was read: its signature is ours, its fields have the right shape."""
 
     binding: Binding
