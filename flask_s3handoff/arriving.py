@@ -93,7 +93,7 @@ def _text_or_none(principal: object) -> str | None:
 
 
 def _warn_of_plain_http(request: Request, rooms: Rooms) -> None:
-    forwarded = request.headers.get("X-Forwarded-Proto", "")
+    forwarded = request.environ.get("HTTP_X_FORWARDED_PROTO", "")
     if forwarded == "https" and not request.is_secure and _PLAIN_HTTP not in rooms.warned:
         rooms.warned.add(_PLAIN_HTTP)
         log.warning(

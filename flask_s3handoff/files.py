@@ -80,10 +80,16 @@ class HandoffFile(FileStorage):
         self._stream: IO[bytes] | None = None
         self._edit_path: str | None = None
         self._edit_stat: Identity | None = None
+        self._given_headers = headers
         self.name = claim.field
         self.filename = claim.filename
-        self.headers = Headers(headers or {"Content-Type": claim.content_type})
-        self.headers["Content-Length"] = str(claim.size)
+
+    @functools.cached_property
+    def headers(self) -> Headers:  # type: ignore[override]  # it can be written
+        """The headers of the part, as they came or as they were signed."""
+        headers = Headers(self._given_headers or {"Content-Type": self._claim.content_type})
+        headers["Content-Length"] = str(self._claim.size)
+        return headers
 
     @property
     def field(self) -> str:

@@ -257,7 +257,7 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        exchange = request.environ.get(EXCHANGE_KEY)
+        exchange = environ.get(EXCHANGE_KEY)
         if app.debug and exchange is not None:
             left = with_timing(exchange, left, time.monotonic() - began)
         sent = original(*context, left)

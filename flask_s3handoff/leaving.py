@@ -70,12 +70,12 @@ def leave(exchange: Exchange, response: Response) -> Response:
 
 def kept_private(exchange: Exchange, response: Response) -> Response:
     """Return the response as private as it left us: an ``after_request`` may have loosened that."""
+    if not _is_private(exchange):
+        return response
     loosened = "private" not in response.headers.get("Cache-Control", "") or any(
         name in response.headers for name in _FOR_CACHES
     )
-    if not loosened or not _is_private(exchange):
-        return response
-    return _made_private(_copy_of(response), varies=False)
+    return _made_private(_copy_of(response), varies=False) if loosened else response
 
 
 def _is_private(exchange: Exchange) -> bool:
