@@ -88,9 +88,10 @@ class Inflow:
 
     def write(self, data: bytes, /) -> int:
         """Take the next bytes; ``TooLarge`` beyond the limit, ``Unavailable`` on a full disk."""
-        self._mirror.check_size(self.size + len(data), self.filename)
+        size = self._draft.size + len(data)
+        self._mirror.check_size(size, self.filename)
         self._draft.write(data)
-        while self.size - self._sent >= self._part_size:
+        while size - self._sent >= self._part_size:
             self._send(self._part_size)
         return len(data)
 
