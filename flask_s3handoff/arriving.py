@@ -29,7 +29,7 @@ def hide_query_token(environ: WSGIEnvironment) -> None:
 
     It is kept for GET and HEAD, under ``QUERY_TOKEN_KEY``; elsewhere it means nothing (B37).
     """
-    if TOKEN_FIELD in environ.get("QUERY_STRING", ""):
+    if "QUERY_STRING" in environ and TOKEN_FIELD in environ["QUERY_STRING"]:
         _take_query_token(environ)
     for name in _PAGES:
         if name in environ and TOKEN_FIELD in environ[name]:
@@ -91,7 +91,7 @@ def _text_or_none(principal: object) -> str | None:
 
 
 def _warn_of_plain_http(request: Request, rooms: Rooms) -> None:
-    forwarded = request.headers.get("X-Forwarded-Proto", "")
+    forwarded = request.environ.get("HTTP_X_FORWARDED_PROTO", "")
     if forwarded == "https" and not request.is_secure and _PLAIN_HTTP not in rooms.warned:
         rooms.warned.add(_PLAIN_HTTP)
         log.warning(

@@ -15,6 +15,7 @@ from .tokens import Binding, TokenSigner, is_binding_id, minutes_of, random_id
 
 PLAIN_STEM = "s3handoff-"
 SECURE_STEM = "__Host-s3handoff-"
+_STEMS = (PLAIN_STEM, SECURE_STEM)
 MAX_COOKIES = 8
 _VALUE = re.compile(r"[A-Za-z0-9_-]{22}")
 
@@ -31,7 +32,7 @@ class Cookie:
 
 def has_binding_cookie(names: Iterable[str]) -> bool:
     """Tell whether a browser sends any binding cookie at all."""
-    return any(name.startswith((PLAIN_STEM, SECURE_STEM)) for name in names)
+    return any(name.startswith(_STEMS) for name in names)
 
 
 def binding_cookies(header: str) -> dict[str, str]:
@@ -41,7 +42,7 @@ def binding_cookies(header: str) -> dict[str, str]:
     may set, would pass for a cookie of this host alone (T6). Of one name the first counts.
     """
     pairs = [pair.strip(" \t").partition("=") for pair in header.split(";")]
-    return {name: value for name, _, value in reversed(pairs) if has_binding_cookie([name])}
+    return {name: value for name, _, value in reversed(pairs) if name.startswith(_STEMS)}
 
 
 class Binder:

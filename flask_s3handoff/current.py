@@ -53,9 +53,10 @@ def current_handoff() -> Handoff:
 
 def current_exchange() -> Exchange:
     """Return the story of the current request, begun if need be."""
-    if EXCHANGE_KEY not in request.environ:
-        request.environ[EXCHANGE_KEY] = current_handoff().exchange(_visit())
-    return cast(Exchange, request.environ[EXCHANGE_KEY])
+    environ = request.environ  # a proxy: each question to it looks for the request anew
+    if EXCHANGE_KEY not in environ:
+        environ[EXCHANGE_KEY] = current_handoff().exchange(_visit())
+    return cast(Exchange, environ[EXCHANGE_KEY])
 
 
 def parsed_exchange() -> Exchange:

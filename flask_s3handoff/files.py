@@ -13,7 +13,6 @@ import logging
 import mimetypes
 import os
 from contextlib import suppress
-from dataclasses import replace
 from typing import IO, Any, Protocol
 
 from werkzeug.datastructures import FileStorage, Headers
@@ -81,10 +80,16 @@ class HandoffFile(FileStorage):
         self._stream: IO[bytes] | None = None
         self._edit_path: str | None = None
         self._edit_stat: Identity | None = None
+        self._given_headers = headers
         self.name = claim.field
         self.filename = claim.filename
-        self.headers = Headers(headers or {"Content-Type": claim.content_type})
-        self.headers["Content-Length"] = str(claim.size)
+
+    @functools.cached_property
+    def headers(self) -> Headers:  # type: ignore[override]  # it can be written
+        """The headers of the part, as they came or as they were signed."""
+        headers = Headers(self._given_headers or {"Content-Type": self._claim.content_type})
+        headers["Content-Length"] = str(self._claim.size)
+        return headers
 
     @property
     def field(self) -> str:
@@ -117,7 +122,7 @@ class HandoffFile(FileStorage):
         name = display_name(self.filename or "") or self._claim.filename
         if name != self._claim.filename:
             kind = mimetypes.guess_type(name)[0] or self._claim.content_type
-            self._claim = replace(self._claim, filename=name, content_type=kind)
+            self._claim = self._claim._replace(filename=name, content_type=kind)
             self.headers["Content-Type"] = kind
 
     @property

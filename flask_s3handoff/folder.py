@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import IO
 
 from .audit import unwatched
 from .beneath import PART_PREFIX, Beneath
@@ -41,6 +42,10 @@ _OF_THE_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EN
 
 class _Overtaken(Exception):
     """What was asked for is not wanted any more."""
+
+
+class _NotOurs(Exception):
+    """What lies at a path cannot be read: gone again, no file, or not for us."""
 
 
 class Folder:
@@ -188,7 +193,7 @@ class Folder:
             try:
                 if self._put(relpath, if_absent):
                     return
-            except (FileNotFoundError, PermissionError) as error:
+            except _NotOurs as error:
                 self._pass_over(relpath, error)
                 return
             except AlreadyExists:
@@ -203,7 +208,7 @@ class Folder:
     def _put(self, relpath: str, if_absent: bool) -> bool:
         """Send the file, and tell whether it stayed as it was while it was sent."""
         key = self.key_of(relpath)
-        with os.fdopen(self.beneath.open(relpath), "rb", buffering=0) as file:
+        with self._opened(relpath) as file:
             seen = Identity.of(os.fstat(file.fileno()))
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             note = self._ledger.read(key)
@@ -214,6 +219,12 @@ class Folder:
             self._ledger.write(key, Note(seen, etag, sha256))
             log.info("mirrored %s (%d bytes)", key, seen.size)
             return Identity.of(os.fstat(file.fileno())) == seen
+
+    def _opened(self, relpath: str) -> IO[bytes]:
+        try:
+            return os.fdopen(self.beneath.open(relpath), "rb", buffering=0)
+        except (FileNotFoundError, PermissionError) as error:
+            raise _NotOurs(error) from error
 
     def _send(self, key: str, fd: int, size: int, sha256: str, if_absent: bool) -> str:
         store, kind = self._store(), _kind_of_key(key)
@@ -241,13 +252,13 @@ class Folder:
             raise
         return self._store().stat(key).etag
 
-    def _pass_over(self, relpath: str, error: OSError) -> None:
+    def _pass_over(self, relpath: str, error: _NotOurs) -> None:
         """Leave alone what is gone again, what is no file, and what lies behind a link (T22).
 
         What we may not read the app may not either; tried again and again, it would hold up the
         rest.
         """
-        if isinstance(error, PermissionError):
+        if isinstance(error.__cause__, PermissionError):
             log.warning("%s cannot be read: it is not mirrored", self.path_of(relpath))
         elif os.path.islink(self.path_of(relpath)):
             log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))

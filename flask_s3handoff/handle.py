@@ -9,7 +9,6 @@ from markupsafe import Markup
 from .errors import Forged
 from .exchange import Exchange
 from .files import HandoffFile
-from .forms import hidden_input
 from .visit import Refusal
 
 
@@ -52,6 +51,8 @@ class Handle(ABC):
 
         In a template: ``<form method="post">{{ s3handoff.fields() }} … </form>``.
         """
+        from .forms import hidden_input  # see leaving._carry_in_page
+
         token = self.token()
         # the alphabet of a token has nothing to escape
         return Markup(hidden_input(token).decode()) if token else Markup()  # noqa: S704

@@ -146,10 +146,12 @@ def _may_bring_tokens() -> bool:
 def _with_our_request(app: Flask) -> Callable[..., Any]:
     """Make requests of our subclass of the app's request class, also if that is set later on."""
     original = app.request_context
+    ours: Any = None
 
     def request_context(environ: WSGIEnvironment) -> Any:
-        if not issubclass(app.request_class, _HandoffRequest):
-            app.request_class = _request_class(cast(Any, app.request_class))
+        nonlocal ours
+        if app.request_class is not ours:
+            ours = app.request_class = _request_class(cast(Any, app.request_class))
         return original(environ)
 
     return request_context
@@ -169,6 +171,8 @@ def _parsing_first(app: Flask) -> Callable[..., Any]:
 
 @functools.cache
 def _request_class(base: Any) -> Any:  # Any: mypy thinks that a request class has no hash
+    if issubclass(base, _HandoffRequest):  # the app made a class of the one that it had from us
+        return base
     return type(base.__name__, (_HandoffRequest, base), {"__module__": base.__module__})
 
 
@@ -239,15 +243,17 @@ def _leaving(app: Flask) -> Callable[..., Response]:
     this_request = cast(Any, request)._get_current_object  # half of what asking the proxy costs
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def process_response(*arguments: Any) -> Response:  # Flask 3.2 passes its context first
+    def process_response(response: Any, *more: Any) -> Response:
         environ = this_request().environ
         if (  # idle: no exchange was begun, no token, no body
             EXCHANGE_KEY not in environ
             and QUERY_TOKEN_KEY not in environ
-            and not environ.get("CONTENT_TYPE")
+            and ("CONTENT_TYPE" not in environ or not environ["CONTENT_TYPE"])
         ):
-            return original(*arguments)  # type: ignore[no-any-return]  # a `cast` costs a call
-        *context, response = arguments
+            if not more:  # a star costs as much as this whole question
+                return original(response)  # type: ignore[no-any-return]  # a `cast` costs a call
+            return original(response, *more)  # type: ignore[no-any-return]
+        *context, response = response, *more  # Flask 3.2 passes its context first
         began = time.monotonic()
         try:
             left = _left(response)
@@ -257,7 +263,7 @@ def _leaving(app: Flask) -> Callable[..., Response]:
         except BaseException:
             response.close()
             raise
-        exchange = request.environ.get(EXCHANGE_KEY)
+        exchange = environ.get(EXCHANGE_KEY)
         if app.debug and exchange is not None:
             left = with_timing(exchange, left, time.monotonic() - began)
         sent = original(*context, left)

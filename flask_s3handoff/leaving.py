@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from werkzeug.datastructures import Headers
 from werkzeug.http import dump_cookie
@@ -19,17 +20,11 @@ from werkzeug.wrappers import Response
 from .binding import Cookie
 from .exchange import Exchange
 from .files import HandoffFile
-from .forms import (
-    MAX_PAGE_BYTES,
-    REQUIRED_MARK,
-    Form,
-    charset_of,
-    eligible_forms,
-    hidden_input,
-    splice,
-)
 from .origins import is_own_url, path_in_app
 from .paths import TOKEN_FIELD, is_below
+
+if TYPE_CHECKING:
+    from .forms import Form
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -37,27 +32,14 @@ MAX_STREAM_BYTES = 1 << 20
 MAX_STREAM_SECONDS = 0.25
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_PAGE = frozenset({204, 205, 206, 304})
-_VALIDATORS = frozenset(
-    {
-        "etag",
-        "last-modified",
-        "content-md5",
-        "digest",
-        "repr-digest",
-        "content-digest",
-        "accept-ranges",
-    }
-)
-_FOR_CACHES = frozenset(
-    {
-        "expires",
-        "surrogate-control",
-        "surrogate-key",
-        "cdn-cache-control",
-        "cloudflare-cdn-cache-control",
-        "x-accel-expires",
-    }
-)
+_VALIDATORS = frozenset((
+    "etag", "last-modified", "content-md5", "digest", "repr-digest", "content-digest",
+    "accept-ranges",
+))  # fmt: skip
+_FOR_CACHES = frozenset((
+    "expires", "surrogate-control", "surrogate-key", "cdn-cache-control",
+    "cloudflare-cdn-cache-control", "x-accel-expires",
+))  # fmt: skip
 
 
 def leave(exchange: Exchange, response: Response) -> Response:
@@ -86,12 +68,12 @@ def leave(exchange: Exchange, response: Response) -> Response:
 
 def kept_private(exchange: Exchange, response: Response) -> Response:
     """Return the response as private as it left us: an ``after_request`` may have loosened that."""
+    if not _is_private(exchange):
+        return response
     loosened = "private" not in response.headers.get("Cache-Control", "") or any(
         name in response.headers for name in _FOR_CACHES
     )
-    if not loosened or not _is_private(exchange):
-        return response
-    return _made_private(_copy_of(response), varies=False)
+    return _made_private(_copy_of(response), varies=False) if loosened else response
 
 
 def _is_private(exchange: Exchange) -> bool:
@@ -198,12 +180,14 @@ def _carry_in_page(
 ) -> Response:
     if exchange.rooms.config.inject == "off" or _cannot_hold_forms(exchange, response):
         return response
-    chunks, is_whole, rest = _read_ahead(response)
+    from . import forms  # a third of what importing us takes waits for the first page
+
+    chunks, is_whole, rest = _read_ahead(response, forms.MAX_PAGE_BYTES)
     page = b"".join(chunks)
     additions = _additions(exchange, response, page, files) if is_whole else []
     if additions:
         left = _copy_of(response)
-        left.set_data(splice(page, additions))
+        left.set_data(forms.splice(page, additions))
         return left
     return response if response.is_sequence else _copy_of(response, itertools.chain([page], rest))
 
@@ -223,14 +207,14 @@ def _cannot_hold_forms(exchange: Exchange, response: Response) -> bool:
     )
 
 
-def _read_ahead(response: Response) -> tuple[list[bytes], bool, Iterable[bytes]]:
+def _read_ahead(response: Response, most_bytes: int) -> tuple[list[bytes], bool, Iterable[bytes]]:
     """Read a whole page, because a later ``<base>`` changes the answer for an earlier form.
 
     A stream is read for at most 1 MiB or 250 ms (judged between its chunks); what is left of it is
     returned to be let through as it is.
     """
     source, began = response.iter_encoded(), time.monotonic()
-    most = MAX_PAGE_BYTES if response.is_sequence else MAX_STREAM_BYTES
+    most = most_bytes if response.is_sequence else MAX_STREAM_BYTES
     chunks: list[bytes] = []
     size = 0
     for chunk in source:
@@ -246,6 +230,8 @@ def _additions(
     exchange: Exchange, response: Response, page: bytes, files: Sequence[HandoffFile]
 ) -> list[tuple[int, bytes]]:
     """Return the bytes to add to this page, with their offsets."""
+    from .forms import charset_of, eligible_forms, hidden_input
+
     charset = charset_of(response.headers.get("Content-Type", ""))
     origins = exchange.rooms.config.trusted_origins
     inputs: dict[tuple[str, ...], bytes] = {}
@@ -278,6 +264,8 @@ def _files_for(
 
 def _lifted_requirements(form: Form, files: Sequence[HandoffFile]) -> list[tuple[int, bytes]]:
     """Let the browser submit an empty ``required`` input whose file is carried (H64)."""
+    from .forms import REQUIRED_MARK
+
     carried = {file.field for file in files}
     return [
         (file_input.required_at, REQUIRED_MARK)

@@ -17,8 +17,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, Literal, TypeVar
+from typing import IO, Literal, NamedTuple, TypeVar
 
 from .draft import Draft
 from .errors import Corrupt, InvalidKey, TooLarge
@@ -35,8 +34,7 @@ _CHUNK_BYTES = 256 * 1024
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Revision:
+class Revision(NamedTuple):
     """One immutable state of a file: its relative path, size in bytes and sha256 in hex."""
 
     relpath: str
@@ -90,9 +88,10 @@ class Inflow:
 
     def write(self, data: bytes, /) -> int:
         """Take the next bytes; ``TooLarge`` beyond the limit, ``Unavailable`` on a full disk."""
-        self._mirror.check_size(self.size + len(data), self.filename)
+        size = self._draft.size + len(data)
+        self._mirror.check_size(size, self.filename)
         self._draft.write(data)
-        while self.size - self._sent >= self._part_size:
+        while size - self._sent >= self._part_size:
             self._send(self._part_size)
         return len(data)
 

@@ -155,6 +155,8 @@ def normal_url_path(path: str) -> str:
     >>> normal_url_path("/profile/%2e%2e/admin")
     '/admin'
     """
+    if path.startswith("/") and "." not in path and "%" not in path:
+        return path  # as most are
     asked_for = _without_dots(path, unquote)  # a browser resolves `%2e`, and cuts at no `%2f`
     return _without_dots(unquote(asked_for), str)
 
@@ -176,6 +178,8 @@ def resolve_url_path(base_path: str, reference: str) -> str:
     >>> resolve_url_path("/profile/edit", "../save?x=1#top")
     '/save'
     """
+    if not reference:
+        return normal_url_path(base_path)
     path = re.split(r"[?#]", reference, maxsplit=1)[0]
     if absolute := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*", path):
         path = path[absolute.end() :] or "/"
@@ -192,7 +196,8 @@ def is_below(path: str, prefixes: tuple[str, ...]) -> bool:
     >>> is_below("/profile/edit", ("/profile",)), is_below("/profiles", ("/profile",))
     (True, False)
     """
-    return any(
-        path == prefix.rstrip("/") or path.startswith(prefix.rstrip("/") + "/")
-        for prefix in prefixes
-    )
+    for prefix in prefixes:
+        stem = prefix.rstrip("/")
+        if path == stem or path.startswith(stem + "/"):
+            return True
+    return False

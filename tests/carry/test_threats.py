@@ -611,7 +611,7 @@ def bound(fleet: Fleet, browser: Browser, **changes: Any) -> str:
     own = signer.read(given(browser).form().token)
     assert own.binding.cookie_id in cookie.key
     (claim,) = own.claims
-    facts = {**vars(claim), **changes}
+    facts = {**claim._asdict(), **changes}
     return signer.mint(Token(own.binding, (Claim(**facts),)))
 
 
