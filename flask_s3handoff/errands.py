@@ -36,7 +36,7 @@ class Errands:
         self.pending = Work()
         self._again: dict[Spot, float] = {}
         self._submit = submit
-        self._seconds = seconds
+        self.seconds = seconds
         self._own = _Own(os.getpid())
 
     def carry_out(self, work: Work, until: float) -> set[Spot]:
@@ -81,9 +81,7 @@ class Errands:
     def flush(self) -> None:
         """Carry out what is pending, now."""
         with unwatched():
-            until = (
-                time.monotonic() + self._seconds + self.pending.size() / SLOWEST_BYTES_PER_SECOND
-            )
+            until = time.monotonic() + self.seconds + self.pending.size() / SLOWEST_BYTES_PER_SECOND
             self.carry_out(self.pending.take_finished(), until)
 
     def later(self, work: Work) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import IO
+from io import FileIO
 
 from .audit import unwatched
 from .beneath import PART_PREFIX, Beneath
@@ -220,9 +220,9 @@ class Folder:
             log.info("mirrored %s (%d bytes)", key, seen.size)
             return Identity.of(os.fstat(file.fileno())) == seen
 
-    def _opened(self, relpath: str) -> IO[bytes]:
+    def _opened(self, relpath: str) -> FileIO:
         try:
-            return os.fdopen(self.beneath.open(relpath), "rb", buffering=0)
+            return FileIO(self.beneath.open(relpath))
         except (FileNotFoundError, PermissionError) as error:
             raise _NotOurs(error) from error
 
