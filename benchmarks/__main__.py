@@ -22,8 +22,7 @@ from benchmarks.figures import Figure
 from benchmarks.ground import ROOT, Ground, fake_ground
 from benchmarks.table import in_short, publish
 
-# Each is a module of `families/`. `folders` (section 5 of the design) will be the next:
-# microseconds of `open` and `stat` in a folder, and a hello with folders configured, against none.
+# Each is a module of `families/`.
 FAMILIES = (
     "counts",
     "uploads",
@@ -35,6 +34,7 @@ FAMILIES = (
     "flight",
     "fork",
     "imports",
+    "folders",
     "real",
 )
 

@@ -35,6 +35,7 @@ def draw(curve: Curve) -> Path:
     axes.set(title=curve.title, xlabel=curve.x, ylabel=curve.y)
     if curve.logarithmic:
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_yscale("symlog" if curve.name == "memory" else "log")
     else:
         axes.set_ylim(bottom=0)

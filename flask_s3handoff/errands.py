@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 
 from .audit import unwatched
 from .errors import AlreadyExists, HandoffError, Unavailable
@@ -33,6 +34,7 @@ class Errands:
 
     def __init__(self, submit: Callable[[Job], Future[None]], *, seconds: float) -> None:
         self.pending = Work()
+        self._again: dict[Spot, float] = {}
         self._submit = submit
         self._seconds = seconds
         self._own = _Own(os.getpid())
@@ -89,6 +91,26 @@ class Errands:
         self.pending.add(work)
         self.soon()
 
+    def look_again(self, spot: Spot) -> None:
+        """See to it that what a thread is about to do is found, whoever takes its note first.
+
+        The hook is told before it happens: a request that leaves in between finds nothing done.
+        """
+        self._again[spot] = time.monotonic()
+        self.soon()
+
+    def look(self, *, is_last: bool = False) -> None:
+        """Note anew what was done only after its note was taken."""
+        with unwatched():
+            for spot, since in list(self._again.items()):
+                if is_last or time.monotonic() - since >= PAUSE_SECONDS:
+                    del self._again[spot]
+                    _note_again(spot, self.pending)
+
+    def is_done(self) -> bool:
+        """Tell whether there is nothing left to do."""
+        return not self.pending and not self._again
+
     def soon(self) -> None:
         """See to it that a thread does what is pending."""
         if self._own.pid != os.getpid():
@@ -126,6 +148,7 @@ class _Own:
             errands = reference()
             if errands is None or self._is_done(errands):
                 return
+            errands.look(is_last=is_last)
             # What is still being written, or cannot be stored, is looked at less and less often.
             is_idle = not _flushed(errands) or errands.pending
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if is_idle else PAUSE_SECONDS
@@ -142,8 +165,17 @@ class _Own:
 
     def _is_done(self, errands: Errands) -> bool:
         with self._lock:
-            self._is_running = bool(errands.pending)
+            self._is_running = not errands.is_done()
             return not self._is_running
+
+
+def _note_again(spot: Spot, work: Work) -> None:
+    with suppress(OSError):
+        match spot.folder.difference(spot.relpath):
+            case "written":
+                work.write(spot, was_free=spot.folder.place.immutable)
+            case "removed":
+                work.remove(spot)
 
 
 def _flushed(errands: Errands) -> bool:

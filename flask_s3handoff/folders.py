@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from functools import partial
 
 from werkzeug.wsgi import ClosingIterator
 
@@ -35,6 +34,7 @@ from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 
+MEMO_LENGTH = 4096
 MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
 
 _scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
@@ -55,7 +55,9 @@ class Folders:
         self.seconds = config.deadline_seconds
         self.submit = mirror.submit
         self._active: set[Scope] = set()
+        self._pid = os.getpid()
         self.errands = Errands(self.submit, seconds=self.seconds)
+        self._spots: dict[str, Spot | None] = {}
         self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=True)
 
@@ -64,20 +66,17 @@ class Folders:
     def enter(self) -> Scope:
         """Begin a request: what this context does from now on is its doing."""
         scope = Scope(self.seconds)
+        self._after_fork()
         self._active.add(scope)
         # A request that was left in another context would be here for good.
-        under_way = [pair for pair in _scopes.get() if pair[0].is_under_way(pair[1])]
-        _scopes.set((*under_way, (self, scope)))
+        scope.around = tuple(pair for pair in _scopes.get() if pair[1] in pair[0]._active)
+        _scopes.set((*scope.around, (self, scope)))
         return scope
-
-    def is_under_way(self, scope: Scope) -> bool:
-        """Tell whether a request was begun and has not ended."""
-        return scope in self._active
 
     def leave(self, scope: Scope) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
         self._active.discard(scope)
-        _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
+        _scopes.set(scope.around)
         if scope:
             self.errands.later(scope.take())
 
@@ -89,7 +88,7 @@ class Folders:
             self.leave(scope)
             raise
         if scope:  # what is still open is mirrored when it is closed
-            return ClosingIterator(body, partial(self.leave, scope))
+            return ClosingIterator(body, lambda: self.leave(scope))
         self.leave(scope)
         return body
 
@@ -99,13 +98,17 @@ class Folders:
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not scope.is_used() and not self.errands.pending:
+        if not self.has_work(scope):
             return
         with unwatched():
             scope.note_changes()
             if self.errands.pending:
                 self._try(scope, self.errands.pending, may_fail=False)
             self._try(scope, scope, may_fail=may_fail)
+
+    def has_work(self, scope: Scope) -> bool:
+        """Tell whether there may be something to settle."""
+        return scope.is_used() or bool(self.errands.pending)
 
     def kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
@@ -162,25 +165,25 @@ class Folders:
         self._make_folder(Spot(spot.folder, os.path.dirname(spot.relpath)))
         scope, work = self._scope(), self._work()
         if spot in work.writes:
+            self._see_to(work, spot)
             return
         is_free = spot.folder.place.immutable or scope.asked.get(spot) is False
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        if work is self.errands.pending:
-            self.errands.soon()
+        self._see_to(work, spot)
 
     def _on_rename(self, touch: Touch) -> None:
         source, target = self.spot(touch.path), self.spot(touch.target)
         if source is not None and os.path.isdir(touch.path):
             self._bring_tree(source)
-            self._work().trees.add(source)
+            self._remove_tree(source)
         elif source is not None:
             self._bring(source)
         if target is not None:
             self._write(target)
         if source is not None and not os.path.isdir(touch.path):
-            self._work().remove(source)
+            self._remove(source)
 
     def _on_link(self, touch: Touch) -> None:
         if (source := self.spot(touch.path)) is not None:
@@ -191,11 +194,33 @@ class Folders:
     def _on_remove(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
-            self._work().remove(spot)
+            self._remove(spot)
+
+    def _remove(self, spot: Spot) -> None:
+        work = self._work()
+        work.remove(spot)
+        if spot in work.gone:
+            spot.folder.begin_write(spot.relpath)
+        else:  # nobody ever had it
+            spot.folder.end_write(spot.relpath)
+        self._see_to(work, spot)
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            self._work().trees.add(spot)
+            self._remove_all(spot)
+
+    def _remove_all(self, tree: Spot) -> None:
+        work = self._work()
+        work.trees.add(tree)
+        self._see_to(work, tree)
+
+    def _remove_tree(self, tree: Spot) -> None:
+        """Note that a folder has another name now; what was not brought from the store stays."""
+        if tree.folder.place.read_through:
+            self._remove_all(tree)
+            return
+        for relpath in tree.folder.beneath.files(tree.relpath):
+            self._remove(Spot(tree.folder, relpath))
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,
@@ -218,6 +243,13 @@ class Folders:
 
     def spot(self, path: str) -> Spot | None:
         """Return the file that a path means: of the innermost folder, where they lie in another."""
+        if path not in self._spots:
+            if len(self._spots) >= MEMO_LENGTH:
+                self._spots.clear()  # no order to keep, no lock
+            self._spots[path] = self._find_spot(path)
+        return self._spots.get(path) or self._find_spot(path)
+
+    def _find_spot(self, path: str) -> Spot | None:
         around = [f for f in self.folders if path.startswith(f.root + "/")]
         if not around:
             return None
@@ -236,31 +268,65 @@ class Folders:
         return scope
 
     def _request(self) -> Scope | None:
-        for folders, scope in reversed(_scopes.get()):  # the innermost, if one asks another
-            if folders is self and self.is_under_way(scope):
+        """Return the innermost request of this context; one that is over is none any more."""
+        if (scope := self.here()) is not None:
+            return scope
+        under_way = tuple(self._active)
+        return under_way[0] if len(under_way) == 1 else None
+
+    def here(self) -> Scope | None:
+        """Return the innermost request of this context, and nobody else's."""
+        self._after_fork()
+        for folders, scope in reversed(_scopes.get()):
+            if folders is self and scope in self._active:
                 return scope
-        active = tuple(self._active)  # others enter and leave meanwhile
-        return active[0] if len(active) == 1 else None
+        return None
+
+    def _after_fork(self) -> None:
+        """Forget the requests of our parent: who was forked in one of them has none."""
+        if self._pid != os.getpid():
+            self._pid, self._active = os.getpid(), set()
 
     def _work(self) -> Work:
         request = self._request()
         return self.errands.pending if request is None else request
 
-    def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self.errands.pending, *self._active))
+    def _see_to(self, work: Work, spot: Spot) -> None:
+        """Have done what no request settles: nobody's, and of one that has ended meanwhile."""
+        if work is self.errands.pending:
+            self.errands.soon()
+        elif work not in self._active:
+            self.errands.later(work.take())
+        if all(scope is not work for _, scope in _scopes.get()):  # a thread's
+            self.errands.look_again(spot)
+
+    def _works(self) -> tuple[Work, ...]:
+        self._after_fork()
+        return (self.errands.pending, *(scope for scope in tuple(self._active) if scope.is_used()))
+
+    def _is_being_removed(self, spot: Spot) -> bool:
+        return any(work.removes(spot) for work in self._works())
 
     # From the store
 
     def _bring(self, spot: Spot) -> bool:
         """Let the newest be here, once per request; tell whether there may be a file at all."""
         scope = self._scope()
-        if self._is_written_here(spot):
+        if any(spot in work.writes for work in self._works()):
             return True
-        if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
+        if self._is_being_removed(spot):
+            return False
+        place = spot.folder.place
+        if spot in scope.asked or (place.immutable and spot in scope.seen):
+            return scope.asked.get(spot, True)
+        if place.read_through or scope.names(spot):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
 
     def _ask(self, scope: Scope, spot: Spot) -> None:
+        if spot.folder.beneath.is_folder(spot.relpath):  # no file can take its place
+            scope.asked[spot] = True
+            return
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:
                 scope.asked[spot] = spot.folder.refresh(spot.relpath, until=until)
@@ -271,7 +337,7 @@ class Folders:
         """Make a folder that is there on another server; asked once per request."""
         if spot.relpath and not spot.folder.beneath.is_folder(spot.relpath):
             scope = self._scope()
-            if spot not in scope.listed:
+            if spot not in scope.listed and not self._is_being_removed(spot):
                 scope.listed.add(spot)
                 with scope.patience.spend() as until:
                     self._mirror.do(lambda: spot.folder.make_folder(spot.relpath), until=until)

@@ -35,6 +35,7 @@ from .current import (
 from .errors import HandoffError
 from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
+from .scope import Scope
 from .tokens import Kept
 from .visit import LINK_ROUTE
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
-SCOPE_KEY = "s3handoff.scope"
 
 
 def install(app: Flask) -> None:
@@ -88,7 +88,7 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
 
 def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        scope = environ[SCOPE_KEY] = folders.enter()
+        scope = folders.enter()
         scope.learn = _kept_by_tokens
         return folders.leave_with(scope, lambda: wsgi_app(environ, start_response))
 
@@ -100,21 +100,27 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def process_response(*arguments: Any) -> Response:
-        *context, response = arguments
-        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
-            return cast(Response, original(*arguments))
+    def settled(context: list[Any], scope: Scope, response: Response) -> Response:
         try:
             folders.settle(scope, may_fail=response.status_code < 500)
             for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
                 current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()
-            response = app.make_response(handle(*context, error))
+            return app.make_response(handle(*context, error))
         except BaseException:
             response.close()
             raise
-        return cast(Response, original(*context, response))
+        return response
+
+    def process_response(*arguments: Any) -> Response:
+        *context, response = arguments
+        scope = folders.here()  # none if it came not through our gate
+        if scope is not None and folders.has_work(scope):
+            response = settled(context, scope, response)
+        sent = cast(Response, original(*context, response))
+        # what an `after_request` wrote, or a session that is kept in files
+        return settled(context, scope, sent) if scope else sent
 
     return process_response
 

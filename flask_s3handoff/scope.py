@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .disk import Identity
 from .folder import Folder
@@ -23,6 +23,11 @@ class Spot(NamedTuple):
     def path(self) -> str:
         """Where it lies on this server."""
         return self.folder.path_of(self.relpath)
+
+    def is_within(self, tree: Spot) -> bool:
+        """Tell whether this is a folder, or lies in it."""
+        inside = f"{self.relpath}/".startswith(f"{tree.relpath}/")
+        return self.folder is tree.folder and inside
 
 
 class Work:
@@ -47,6 +52,10 @@ class Work:
         """Note a removal; what had a free name, and was not mirrored yet, never was."""
         if not self.writes.pop(spot, False):
             self.gone.add(spot)
+
+    def removes(self, spot: Spot) -> bool:
+        """Tell whether this is being removed: it is not there, whatever the store still has."""
+        return spot in self.gone or any(spot.is_within(tree) for tree in tuple(self.trees))
 
     def size(self) -> int:
         """Return how many bytes were written, or are in files that were written to."""
@@ -76,9 +85,26 @@ class Work:
 
 
 class Scope(Work):
-    """One request and the folders."""
+    """One request and the folders. All but every request touches none: what it needs is made late.
+
+    ``around`` is what the context variable said before.
+    """
+
+    around: tuple[Any, ...] = ()
+    learn: Callable[[], Mapping[str, Kept]] = dict
+    """Asks which files the request's tokens name; its body may be read for that."""
 
     def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        """Make everything when something is first asked for."""
+        if name.startswith("_") or "writes" in vars(self):
+            raise AttributeError(name)
+        self._make()
+        return getattr(self, name)
+
+    def _make(self) -> None:
         super().__init__()
         self.asked: dict[Spot, bool] = {}
         """What was looked for in the store, and whether it was there: a moment's memory."""
@@ -88,9 +114,10 @@ class Scope(Work):
         """What is here by our doing, as it was then."""
         self.stored: set[Spot] = set()
         """What was mirrored for this request."""
-        self.patience = Patience(seconds)
-        self.learn: Callable[[], Mapping[str, Kept]] = dict
-        """Asks which files the request's tokens name; its body may be read for that."""
+        self.patience = Patience(self._seconds)
+
+    def __bool__(self) -> bool:
+        return "writes" in vars(self) and super().__bool__()
 
     def names(self, spot: Spot) -> bool:
         """Tell whether a token of this request names a file."""
@@ -102,7 +129,7 @@ class Scope(Work):
 
     def is_used(self) -> bool:
         """Tell whether the request had anything to do with a folder."""
-        return bool(self) or bool(self.asked)
+        return "writes" in vars(self) and bool(self or self.asked or self.seen)
 
     def note_changes(self) -> None:
         """Find what was written by those whom nobody sees: libraries in C, other programs."""

@@ -8,6 +8,7 @@ import io
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from werkzeug.utils import send_from_directory
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.beneath import Beneath
 from flask_s3handoff.errors import ConfigError, InvalidKey, Unavailable
+from flask_s3handoff.ledger import name_of
 from flask_s3handoff.scope import Scope, Spot
 from flask_s3handoff.store import OpenedFile, kind_of
 from flask_s3handoff.testing import MemoryStore
@@ -139,6 +141,14 @@ class TestReading:
             assert shelf.do(1, asks) == "True"
             assert len(shelf.asked("list")) == 1
 
+    def test_a_folder_that_is_here_costs_nothing(self) -> None:
+        """Apps call `makedirs` before each `save`."""
+        with Shelf(2) as shelf:
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            shelf.asked()
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            assert shelf.asked() == []
+
     def test_a_folder_that_is_nowhere(self) -> None:
         """It is not made up."""
 
@@ -229,9 +239,9 @@ class TestNewest:
             (folder,) = shelf.handoff(0).folders.folders
             put_unseen(at(shelf.folder(0)), b"half")
             note = folder._ledger.read(A)
-            folder._ledger.write(A, type(note)(writer=os.getppid()))
+            folder._ledger.write(A, type(note)(writer=name_of(os.getppid())))
             assert shelf.read(0, "a.txt") == b"half"
-            folder._ledger.write(A, type(note)(writer=2**22 + 1))  # it was killed
+            folder._ledger.write(A, type(note)(writer=f"{2**22 + 1}-1"))  # it was killed
             assert shelf.read(0, "a.txt") == b"on another server"
 
 
@@ -435,6 +445,38 @@ class TestInside:
             assert (tmp_path / "a.txt").read_bytes() == b"a"
             assert shelf.store.keys() == []
 
+    def test_what_is_no_file_is_left_alone(self) -> None:
+        """A socket and a fifo that are named anew hold up nobody."""
+
+        def doing(folder: str) -> None:
+            os.mkfifo(at(folder, "fifo"))
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(at(folder, "socket"))
+            for name in ("fifo", "socket"):
+                os.rename(at(folder, name), at(folder, name + ".new"))
+            write("a.txt", b"a")(folder)
+
+        with Shelf(2) as shelf:
+            shelf.do(0, doing)
+            assert shelf.store.keys() == [A]
+
+    def test_what_nobody_may_read_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The log says so; what else was written is mirrored."""
+        open_as_ever = os.open
+
+        def refuse(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if path == "b.txt" and not flags & os.O_WRONLY:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return open_as_ever(path, flags, *rest, **options)
+
+        monkeypatch.setattr("flask_s3handoff.beneath.os.open", refuse)
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(write("b.txt", b"b"), write("a.txt", b"a")))
+            assert shelf.store.keys() == [A]
+            assert "cannot be read" in caplog.text
+
     def test_the_folder_itself_may_be_a_link(self, tmp_path: Path) -> None:
         """That is the operator's choice."""
         with Shelf(2) as shelf:
@@ -526,14 +568,14 @@ class TestFailing:
             wait_for_key(shelf, A)
             assert shelf.read(1, "a.txt") == b"a"
 
-    @pytest.mark.parametrize("kind", [RuntimeError, PermissionError])
+    @pytest.mark.parametrize("kind", [RuntimeError, OSError])
     def test_whatever_a_store_raises_nothing_is_lost(
         self, kind: type[Exception], caplog: pytest.LogCaptureFixture
     ) -> None:
         """A store of one's own may have mistakes: the thread that mirrors later survives them."""
         with Shelf(2) as shelf:
             shelf.store.fail_with(kind("as told"), verbs=["put"], times=2)
-            shelf.do(0, write("a.txt", b"a"), status=503 if kind is PermissionError else 500)
+            shelf.do(0, write("a.txt", b"a"), status=503 if kind is OSError else 500)
             wait_for_key(shelf, A)
             shelf.store.fail_with(kind("as told"), verbs=["put"], times=1)
             write("b.txt", b"b")(shelf.folder(0))  # in no request
