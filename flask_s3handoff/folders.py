@@ -6,8 +6,8 @@
     before a write             it is noted; before one that keeps what is there, brought as well
     before the response leaves what was written is mirrored, what was removed is deleted
 
-A context variable says which request does it. It is empty in threads that the app starts: what
-they write is the only request's that is under way, else nobody's, and a flush mirrors it.
+A face says which request it is. Threads that the app starts are no request: what they write is the
+only request's that has to do with folders, else nobody's, and a flush mirrors it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextvars import ContextVar
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
 
 from werkzeug.wsgi import ClosingIterator
 
@@ -28,8 +30,10 @@ from .errors import HandoffError, InvalidKey, Unreadable
 from .folder import Folder
 from .ledger import Ledger
 from .mirror import Mirror
+from .paths import random_name
 from .scope import Scope, Spot, Work
 from .store import Store
+from .tokens import Kept
 from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
@@ -37,7 +41,11 @@ log = logging.getLogger("flask_s3handoff")
 MEMO_LENGTH = 4096
 MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
 
-_scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
+Environ = dict[str, Any]
+Learn = Callable[[], Mapping[str, Kept]]
+
+
+_all: weakref.WeakSet[Folders] = weakref.WeakSet()
 
 
 class Folders:
@@ -54,61 +62,63 @@ class Folders:
         self._mirror = mirror
         self.seconds = config.deadline_seconds
         self.submit = mirror.submit
+        self.context: Callable[[], Environ | None] = lambda: None
+        """Gives the environ of the request that this context does; set by a face."""
+        self.learn: Learn = dict
+        """Gives what the tokens of that request name; set by a face."""
+        self._key = f"s3handoff.scope.{random_name()}"  # of two apps in one environ, each its own
         self._active: set[Scope] = set()
-        self._pid = os.getpid()
         self.errands = Errands(self.submit, seconds=self.seconds)
         self._spots: dict[str, Spot | None] = {}
         self._moment = (0.0, Scope(self.seconds))
         watch(self, stats=True)
+        _all.add(self)
 
     # A request
 
-    def enter(self) -> Scope:
-        """Begin a request: what this context does from now on is its doing."""
-        scope = Scope(self.seconds)
-        self._after_fork()
-        self._active.add(scope)
-        # A request that was left in another context would be here for good.
-        scope.around = tuple(pair for pair in _scopes.get() if pair[1] in pair[0]._active)
-        _scopes.set((*scope.around, (self, scope)))
-        return scope
-
-    def leave(self, scope: Scope) -> None:
+    def leave(self, environ: Environ) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
-        self._active.discard(scope)
-        _scopes.set(scope.around)
-        if scope:
-            self.errands.later(scope.take())
+        scope = environ.setdefault(self._key, None)
+        if scope is not None:
+            self._active.discard(scope)
+            if scope:
+                self.errands.later(scope.take())
 
-    def leave_with(self, scope: Scope, answer: Callable[[], Iterable[bytes]]) -> Iterable[bytes]:
+    def leave_with(
+        self, environ: Environ, answer: Callable[[], Iterable[bytes]]
+    ) -> Iterable[bytes]:
         """Have a request answered, and end it; where it left a file open, with its last byte."""
         try:
             body = answer()
         except BaseException:
-            self.leave(scope)
+            self.leave(environ)
             raise
-        if scope:  # what is still open is mirrored when it is closed
-            return ClosingIterator(body, lambda: self.leave(scope))
-        self.leave(scope)
+        if environ.get(self._key):  # what is still open is mirrored when it is closed
+            return ClosingIterator(body, partial(self.leave, environ))
+        self.leave(environ)
         return body
 
-    def settle(self, scope: Scope, *, may_fail: bool = True) -> None:
-        """Mirror what a request wrote, and return when the store has it (rule 1).
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has anything to do with a folder: so it is for nearly every request."""
+        return not self._active and not self.errands.pending
+
+    def settle(self, *, may_fail: bool = True) -> Scope | None:
+        """Mirror what the request of this context wrote, and return when the store has it (rule 1).
 
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not self.has_work(scope):
-            return
+        if self.is_idle:
+            return None
+        scope = self.here()
         with unwatched():
-            scope.note_changes()
             if self.errands.pending:
-                self._try(scope, self.errands.pending, may_fail=False)
-            self._try(scope, scope, may_fail=may_fail)
-
-    def has_work(self, scope: Scope) -> bool:
-        """Tell whether there may be something to settle."""
-        return scope.is_used() or bool(self.errands.pending)
+                self._try(scope or Scope(self.seconds), self.errands.pending, may_fail=False)
+            if scope is not None:
+                scope.note_changes()
+                self._try(scope, scope, may_fail=may_fail)
+        return scope
 
     def kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
@@ -268,24 +278,28 @@ class Folders:
         return scope
 
     def _request(self) -> Scope | None:
-        """Return the innermost request of this context; one that is over is none any more."""
-        if (scope := self.here()) is not None:
+        """Return the request of this context, begun if need be; else the only one under way."""
+        environ = self.context()
+        if environ is not None and self._key not in environ:
+            scope = environ[self._key] = Scope(self.seconds)
+            self._active.add(scope)
             return scope
+        if (here := self.here()) is not None:
+            return here
         under_way = tuple(self._active)
         return under_way[0] if len(under_way) == 1 else None
 
     def here(self) -> Scope | None:
-        """Return the innermost request of this context, and nobody else's."""
-        self._after_fork()
-        for folders, scope in reversed(_scopes.get()):
-            if folders is self and scope in self._active:
-                return scope
-        return None
+        """Return what the request of this context has done with folders; one that is over, none."""
+        environ = self.context()
+        scope = None if environ is None else environ.get(self._key)
+        return scope if scope in self._active else None
 
-    def _after_fork(self) -> None:
+    def forget_requests(self) -> None:
         """Forget the requests of our parent: who was forked in one of them has none."""
-        if self._pid != os.getpid():
-            self._pid, self._active = os.getpid(), set()
+        self._active = set()
+        if (environ := self.context()) is not None:
+            environ[self._key] = None  # it never ends in this process
 
     def _work(self) -> Work:
         request = self._request()
@@ -297,12 +311,11 @@ class Folders:
             self.errands.soon()
         elif work not in self._active:
             self.errands.later(work.take())
-        if all(scope is not work for _, scope in _scopes.get()):  # a thread's
+        if work is not self.here():  # a thread's
             self.errands.look_again(spot)
 
     def _works(self) -> tuple[Work, ...]:
-        self._after_fork()
-        return (self.errands.pending, *(scope for scope in tuple(self._active) if scope.is_used()))
+        return (self.errands.pending, *tuple(self._active))
 
     def _is_being_removed(self, spot: Spot) -> bool:
         return any(work.removes(spot) for work in self._works())
@@ -319,9 +332,19 @@ class Folders:
         place = spot.folder.place
         if spot in scope.asked or (place.immutable and spot in scope.seen):
             return scope.asked.get(spot, True)
-        if place.read_through or scope.names(spot):
+        if place.read_through or self._is_named(scope, spot):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
+
+    def _is_named(self, scope: Scope, spot: Spot) -> bool:
+        """Tell whether a token of this request names a file; its body may be read for that."""
+        if scope.is_learning:
+            return False  # what reads the body touches a folder itself
+        scope.is_learning = True
+        try:
+            return spot.folder.key_of(spot.relpath) in self.learn()
+        finally:
+            scope.is_learning = False
 
     def _ask(self, scope: Scope, spot: Spot) -> None:
         if spot.folder.beneath.is_folder(spot.relpath):  # no file can take its place
@@ -348,3 +371,11 @@ class Folders:
             found = self._mirror.do(lambda: list(spot.folder.keys_below(spot.relpath)), until=until)
         for relpath in found:
             self._bring(Spot(spot.folder, relpath))
+
+
+def _forget_requests() -> None:
+    for folders in _all:
+        folders.forget_requests()
+
+
+os.register_at_fork(after_in_child=_forget_requests)

@@ -35,7 +35,6 @@ from .current import (
 from .errors import HandoffError
 from .leaving import kept_private, leave, may_carry, with_timing
 from .links import serve_link
-from .scope import Scope
 from .tokens import Kept
 from .visit import LINK_ROUTE
 
@@ -62,7 +61,7 @@ def install(app: Flask) -> None:
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
     if handoff.folders is not None:
-        around.wsgi_app = _folder_gate(app.wsgi_app, handoff.folders)
+        around.wsgi_app = _folder_gate(app, handoff.folders)
         around.process_response = _settling(app, handoff.folders)
     if handoff.config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
@@ -86,13 +85,21 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
     return gate
 
 
-def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
+def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
+    wsgi_app: WSGIApplication = app.wsgi_app
+    folders.context = lambda: (
+        request.environ if has_request_context() and _is_current(app) else None
+    )
+    folders.learn = _kept_by_tokens
+
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        scope = folders.enter()
-        scope.learn = _kept_by_tokens
-        return folders.leave_with(scope, lambda: wsgi_app(environ, start_response))
+        return folders.leave_with(environ, lambda: wsgi_app(environ, start_response))
 
     return gate
+
+
+def _is_current(app: Flask) -> bool:
+    return cast(Any, current_app)._get_current_object() is app
 
 
 def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
@@ -100,11 +107,12 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def settled(context: list[Any], scope: Scope, response: Response) -> Response:
+    def settled(context: list[Any], response: Response) -> Response:
         try:
-            folders.settle(scope, may_fail=response.status_code < 500)
-            for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
-                current_exchange().carriage.keep(key, sha256)
+            scope = folders.settle(may_fail=response.status_code < 500)
+            if scope and scope.stored and acts_here():
+                for key, sha256 in folders.kept(scope).items():
+                    current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()
             return app.make_response(handle(*context, error))
@@ -115,12 +123,9 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def process_response(*arguments: Any) -> Response:
         *context, response = arguments
-        scope = folders.here()  # none if it came not through our gate
-        if scope is not None and folders.has_work(scope):
-            response = settled(context, scope, response)
-        sent = cast(Response, original(*context, response))
+        sent = cast(Response, original(*context, settled(context, response)))
         # what an `after_request` wrote, or a session that is kept in files
-        return settled(context, scope, sent) if scope else sent
+        return sent if folders.is_idle or not folders.here() else settled(context, sent)
 
     return process_response
 

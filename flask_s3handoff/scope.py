@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .disk import Identity
 from .folder import Folder
-from .tokens import Kept
 from .visit import Patience
 
 
@@ -85,26 +84,9 @@ class Work:
 
 
 class Scope(Work):
-    """One request and the folders. All but every request touches none: what it needs is made late.
-
-    ``around`` is what the context variable said before.
-    """
-
-    around: tuple[Any, ...] = ()
-    learn: Callable[[], Mapping[str, Kept]] = dict
-    """Asks which files the request's tokens name; its body may be read for that."""
+    """One request and the folders, from the first that it touches one."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __getattr__(self, name: str) -> Any:
-        """Make everything when something is first asked for."""
-        if name.startswith("_") or "writes" in vars(self):
-            raise AttributeError(name)
-        self._make()
-        return getattr(self, name)
-
-    def _make(self) -> None:
         super().__init__()
         self.asked: dict[Spot, bool] = {}
         """What was looked for in the store, and whether it was there: a moment's memory."""
@@ -114,22 +96,8 @@ class Scope(Work):
         """What is here by our doing, as it was then."""
         self.stored: set[Spot] = set()
         """What was mirrored for this request."""
-        self.patience = Patience(self._seconds)
-
-    def __bool__(self) -> bool:
-        return "writes" in vars(self) and super().__bool__()
-
-    def names(self, spot: Spot) -> bool:
-        """Tell whether a token of this request names a file."""
-        learn, self.learn = self.learn, dict  # what reads the body may touch a folder itself
-        try:
-            return spot.folder.key_of(spot.relpath) in learn()
-        finally:
-            self.learn = learn
-
-    def is_used(self) -> bool:
-        """Tell whether the request had anything to do with a folder."""
-        return "writes" in vars(self) and bool(self or self.asked or self.seen)
+        self.is_learning = False
+        self.patience = Patience(seconds)
 
     def note_changes(self) -> None:
         """Find what was written by those whom nobody sees: libraries in C, other programs."""
