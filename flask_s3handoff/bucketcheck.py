@@ -14,6 +14,12 @@ from .s3admin import ENFORCED, BucketAdmin, Lacks
 
 OPERATOR = "run it with the permissions of `flask s3handoff policy --for operator`"
 
+_KEYS_REFUSED = (
+    *("SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "InvalidToken"),
+    *("NoCredentialsError", "PartialCredentialsError"),
+)
+_NO_ANSWER = ("ConnectionError", "TimeoutError", "SSLError", "ConnectionClosedError")
+
 
 def bucket_findings(
     admin: BucketAdmin, config: HandoffConfig, host_region: Callable[[], str | None]
@@ -25,7 +31,7 @@ def bucket_findings(
             yield Finding(name, "failure", "is not there", SETUP)
             return
     except HandoffError as error:
-        yield Finding(name, "failure", reason_of(error), "S3HANDOFF_BUCKET, S3HANDOFF_BUCKET_OWNER")
+        yield Finding(name, "failure", reason_of(error), _mend(error))
         return
     yield Finding(name, "ok", "is there")
     if admin.holding.is_access_point:
@@ -35,6 +41,15 @@ def bucket_findings(
     yield from _seen("public access", lambda: _public_access(admin))
     yield from _seen("TLS only", lambda: _policy(admin))
     yield from _seen("lifecycle", lambda: _lifecycle(admin, config))
+
+
+def _mend(error: HandoffError) -> str:
+    detail = str(error.facts.get("detail"))
+    if detail in _KEYS_REFUSED:
+        return "the credentials that the SDK's chain finds"
+    if detail.endswith(_NO_ANSWER):
+        return "S3HANDOFF_ENDPOINT_URL, the network"
+    return "S3HANDOFF_BUCKET, S3HANDOFF_BUCKET_OWNER"
 
 
 def _seen(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

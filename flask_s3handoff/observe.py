@@ -128,8 +128,9 @@ class Visitor:
 
     def upload(self, field: str, filename: str, size: int | None) -> None:
         """Note a file that would be mirrored."""
-        if self._is_on_our_paths:
-            self._carries = self.notes.has_upload = True
+        carries = self._is_on_our_paths
+        if carries or not self._config.paths:  # folders only: their files come by any path
+            self._carries, self.notes.has_upload = carries, True
             self.notes.say("upload", field=field, filename=filename, size=size)
 
     def token(self, text: str, source: str) -> None:

@@ -127,6 +127,8 @@ def check_prefix(prefix: object) -> str:
         raise InvalidKey(
             f"A prefix ends with a slash, so 'users/1/' is not 'users/10/': {prefix!r:.100}"
         )
+    if prefix.startswith("/"):
+        raise InvalidKey(f"A prefix does not begin with a slash: {prefix!r:.100}")
     check_key(prefix[:-1])
     return prefix
 

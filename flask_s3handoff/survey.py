@@ -71,6 +71,11 @@ def _answer(survey: Survey) -> str:
             "Do we have this bug? NOT ON DISK: no later request read an uploaded file."
             " Whether people have to choose their file again is seen below."
         )
+    if not any(what.uploads for what in survey.routes.values()):
+        return (
+            "Do we have this bug? NOT SEEN: these logs tell of no upload."
+            " Upload a file on one of S3HANDOFF_PATHS, and go on to the next step."
+        )
     return "Do we have this bug? NOT SEEN: no later request needed an uploaded file."
 
 
