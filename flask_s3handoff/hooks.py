@@ -110,7 +110,7 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     def settled(context: list[Any], response: Response) -> Response:
         try:
             scope = folders.settle(may_fail=response.status_code < 500)
-            if scope and scope.stored and acts_here():
+            if scope is not None and scope.stored and acts_here():
                 for key, sha256 in folders.kept(scope).items():
                     current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:

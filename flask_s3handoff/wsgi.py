@@ -161,7 +161,7 @@ class HandoffMiddleware:
 
     def _settle(self, folders: Folders, handle: RequestHandle, status: int) -> None:
         scope = folders.settle(may_fail=status < 500)
-        if scope and scope.stored and is_below(handle.path, self._handoff.config.paths):
+        if scope is not None and scope.stored and is_below(handle.path, self._handoff.config.paths):
             for key, sha256 in folders.kept(scope).items():
                 handle.begin().carriage.keep(key, sha256)
 
