@@ -93,7 +93,12 @@ def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
     folders.learn = _kept_by_tokens
 
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        return folders.leave_with(environ, lambda: wsgi_app(environ, start_response))
+        try:
+            body = wsgi_app(environ, start_response)
+        except BaseException:
+            folders.leave(environ)
+            raise
+        return folders.left(environ, body)
 
     return gate
 
@@ -123,7 +128,9 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def process_response(*arguments: Any) -> Response:
         *context, response = arguments
-        sent = cast(Response, original(*context, settled(context, response)))
+        if not folders.is_idle:
+            response = settled(context, response)
+        sent = cast(Response, original(*context, response))
         # what an `after_request` wrote, or a session that is kept in files
         return sent if folders.is_idle or not folders.here() else settled(context, sent)
 

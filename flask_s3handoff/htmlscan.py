@@ -26,7 +26,7 @@ FORMATTING = frozenset(b"a b big code em font i nobr s small strike strong tt u"
 # … but not across these.
 CELLS = frozenset(b"td th caption".split())
 
-_FOREIGN_NAMES = frozenset(b"svg math".split())
+_FOREIGN_NAMES = frozenset({b"svg", b"math"})
 _OPAQUE = RAW_TEXT | _FOREIGN_NAMES
 _STARTS = _OPAQUE | BARRIERS | set(b"form input button base select template frameset".split())
 _ENDS = BARRIERS | set(b"form button select template".split())
@@ -224,6 +224,7 @@ def _character(code: int) -> str:
 
 _GAP = rb"\t\n\f\r "
 _NAME_ENDS = rb"(?=[%b/>])" % _GAP
+_COMMON = frozenset(b"a b i p s u br div img li span td tr ul".split())
 _MOST_TAGS = 1000  # swallowed in one match
 _MOST_ATTRIBUTES = 250  # a tag with more is doubt
 
@@ -262,6 +263,13 @@ def _simple_attributes(unquoted: bytes) -> bytes:
     return rb"""%b(?>(?:(?<![%b/="'])=%b%b){0,%d})>""" % (rest, _GAP, value, rest, _MOST_ATTRIBUTES)
 
 
+def _common(names: frozenset[bytes]) -> bytes:
+    """Match what most tags are. Any other way to match them is longer, and ends where this does."""
+    letters = b"".join(sorted(name for name in names if len(name) == 1))
+    others = b"|".join(sorted(name for name in names if len(name) > 1))
+    return b"/?+(?:[%b]|h[1-6]|%b)(?:>|[%b]%b)" % (letters, others, _GAP, _SIMPLE_ATTRIBUTES)
+
+
 def _closed_formatting() -> bytes:
     """Match a formatting element that is closed after some inline content, as most links are."""
     tag = _NAME_ENDS + _SIMPLE_ATTRIBUTES
@@ -277,7 +285,8 @@ def _compile_token(
 ) -> re.Pattern[bytes]:
     """Match a run, and the tag of these names that ends it (group 1, or 2 for an end tag)."""
     ordinary = b"(?:/%b|%b)%b%b" % (_none_of(ends), _none_of(starts), _REST_OF_NAME, _TAG)
-    part = b"[^<]*+<(?:%b|%b|%b)" % (ordinary, swallowed, _NO_TAG % b"")
+    usual = _common(_COMMON - starts - ends)
+    part = b"[^<]*+<(?:%b|%b|%b|%b)" % (usual, ordinary, swallowed, _NO_TAG % b"")
     run = b"(?>(?:%b){0,%d})[^<]*+" % (part, _MOST_TAGS)
     return re.compile(b"%b(?:<(?:(%b)|/(%b))%b)?" % (run, _any_of(starts), _any_of(ends), _TAG))
 
@@ -318,10 +327,8 @@ def _icon() -> re.Pattern[bytes]:
 
 @functools.cache
 def _foreign() -> re.Pattern[bytes]:
-    """Match up to a tag in svg; group 3 is one whose last ``/`` may belong to an unquoted value.
-
-    CDATA is left to doubt (H16).
-    """
+    """Match up to a tag in svg; group 3 is one whose last ``/`` may belong to an unquoted value."""
+    # CDATA is left to doubt (H16)
     skipped = b"(?>(?:[^<]*+<(?:%b)){0,%d})" % (_NO_TAG % rb"|\[", _MOST_TAGS)
     tag = b"(?:%b|(%b))" % (_PLAIN_ATTRIBUTES, _ANY_ATTRIBUTES)
     return re.compile(b"%b[^<]*+<(/?)([a-zA-Z]%b)%b" % (skipped, _REST_OF_NAME, tag))

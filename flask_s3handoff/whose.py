@@ -50,15 +50,8 @@ class Whose:
             if scope:
                 self.errands.later(scope.take())
 
-    def leave_with(
-        self, environ: Environ, answer: Callable[[], Iterable[bytes]]
-    ) -> Iterable[bytes]:
-        """Have a request answered, and end it; where it left a file open, with its last byte."""
-        try:
-            body = answer()
-        except BaseException:
-            self.leave(environ)
-            raise
+    def left(self, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
+        """End a request that was answered; where it left a file open, with its last byte."""
         if environ.get(self._key):  # what is still open is mirrored when it is closed
             return ClosingIterator(body, partial(self.leave, environ))
         self.leave(environ)

@@ -153,9 +153,10 @@ class HandoffMiddleware:
         token = _environ.set(environ)
         reply.settle = partial(self._settle, folders, environ[HANDLE_KEY])
         try:
-            return folders.leave_with(
-                environ, lambda: reply.leave(self._application(environ, reply.start))
-            )
+            return folders.left(environ, reply.leave(self._application(environ, reply.start)))
+        except BaseException:
+            folders.leave(environ)
+            raise
         finally:
             _environ.reset(token)
 

@@ -8,6 +8,8 @@ H62, H66, H68, H69 and H84 are documentation.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -562,3 +564,13 @@ def test_attributes_are_read_as_browsers_read_them() -> None:
         *[(b"k", b""), (b"=l", b""), (b'"m', b"")],
     ]
     assert all(page[a.at :].lower().startswith(a.name) for a in attributes(page, tag))
+
+
+def test_a_process_that_answers_no_page_does_not_learn_to_read_one() -> None:
+    """The expressions are half of what importing us takes; they wait for the first page."""
+    code = (
+        "import sys; from flask_s3handoff import S3Handoff, HandoffMiddleware\n"
+        "print({n for n in sys.modules if n.endswith(('.forms', '.htmlscan')) and 's3h' in n})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
