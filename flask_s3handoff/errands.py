@@ -55,10 +55,11 @@ class Errands:
     def _carried_out(self, work: Work, until: float) -> set[Spot]:
         writes = dict(_expanded(work.writes))
         failure = self._all_done([_put(*write) for write in writes.items()], until)
-        if failure is None or isinstance(failure, AlreadyExists):
-            removals = [_remove(work)] if work.gone or work.trees else []
-            failure = self._all_done(removals, until) or failure
+        if failure is None and (work.gone or work.trees):
+            failure = self._all_done([_remove(work)], until)
         if failure is not None:
+            if isinstance(failure, AlreadyExists):
+                _let_be(work)
             raise failure
         return set(writes)
 
@@ -208,6 +209,12 @@ def _put(spot: Spot, was_free: bool) -> Job:
                 raise
 
     return put
+
+
+def _let_be(work: Work) -> None:
+    """Remove nothing for a request that failed: it may be what was to be renamed to that name."""
+    for spot in work.gone:
+        spot.folder.end_write(spot.relpath)
 
 
 def _remove(work: Work) -> Job:

@@ -333,6 +333,20 @@ class TestNames:
             assert one.store.bytes_of(A) == winner
             assert one.read(0, "a.txt") == other.read(0, "a.txt") == winner
 
+    def test_the_loser_of_a_race_keeps_what_it_wanted_to_rename(self) -> None:
+        """The name that it had still is the file's, on every server."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("old.txt", b"mine"))
+
+            def rename(folder: str) -> None:
+                assert not os.path.exists(at(folder))
+                put_in_store(shelf.store, A, b"another's")
+                os.rename(at(folder, "old.txt"), at(folder))
+
+            shelf.do(0, rename, status=409)
+            assert [shelf.read(n, "old.txt") for n in (0, 1)] == [b"mine"] * 2
+            assert [shelf.read(n, "a.txt") for n in (0, 1)] == [b"another's"] * 2
+
     def test_exclusive_creation_asks_first(self) -> None:
         """`open("x")` where another server has the name."""
         with Shelf(2) as shelf:
@@ -766,6 +780,12 @@ class TestAllOfIt:
 
 EMPTY = io.BytesIO()
 NOTHING = hashlib.sha256().hexdigest()
+
+
+def put_in_store(store: MemoryStore, key: str, data: bytes) -> None:
+    """Store what a server of another site wrote."""
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(key, io.BytesIO(data), size=len(data), sha256=digest, kind=kind_of(key, ""))
 
 
 def thing() -> Any:
