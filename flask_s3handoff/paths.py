@@ -117,6 +117,15 @@ def check_key(key: object) -> str:
     return key
 
 
+def is_key(text: str) -> bool:
+    """Tell whether this is a key that ``check_key`` takes."""
+    try:
+        check_key(text)
+    except InvalidKey:
+        return False
+    return True
+
+
 def check_prefix(prefix: object) -> str:
     """Return a prefix that ends with a slash, or raise ``InvalidKey``.
 

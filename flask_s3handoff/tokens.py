@@ -22,7 +22,7 @@ from itsdangerous import BadSignature, Signer
 from itsdangerous.signer import SigningAlgorithm
 
 from .errors import Forged
-from .paths import MAX_FIELD_BYTES, MAX_FILENAME_LENGTH, is_relpath
+from .paths import MAX_FIELD_BYTES, MAX_FILENAME_LENGTH, is_key, is_relpath
 
 FORMAT = 1
 MAX_TOKEN_LENGTH = 64 * 1024
@@ -294,7 +294,7 @@ def _claim_of(row: Any) -> Claim | Kept:
     match row:
         case [str(key), str(digest), int(at)] if not isinstance(at, bool):
             kept = Kept(key, _unb64(digest.encode()).hex(), at)
-            if _SHA256.fullmatch(kept.sha256) and at >= 0:
+            if _SHA256.fullmatch(kept.sha256) and at >= 0 and is_key(key):
                 return kept
         case [str(path), str(field), str(name), str(kind), int(size), str(digest), int(at)] if (
             not isinstance(size, bool) and not isinstance(at, bool)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_s3handoff.errors import InvalidKey
+from flask_s3handoff.config import HandoffConfig
+from flask_s3handoff.errors import Forged, InvalidKey
+from flask_s3handoff.folder import Folder
 from flask_s3handoff.paths import (
     MAX_FILENAME_LENGTH,
     MAX_NAME_LENGTH,
@@ -22,6 +25,7 @@ from flask_s3handoff.paths import (
     resolve_url_path,
     suffix_of,
 )
+from flask_s3handoff.tokens import Binding, Claim, Kept, Token, TokenSigner
 from tests.bad_names import BAD_NAMES
 
 
@@ -150,3 +154,52 @@ def test_a_prefix_of_paths_covers_whole_segments() -> None:
     assert not is_below("/profiles", ("/profile",))
     assert is_below("/anything", ("/",))
     assert not is_below(normal_url_path("/profile/../admin"), ("/profile",))
+
+
+ADVISORY = {
+    "a step up, on Windows": "20261123/..\\..\\secret",
+    "a step up": "20261123/../../secret",
+    "a name that is a dot": "20261123/abcdefghijklmnopqrstuvwxyz/.",
+    "a step up behind what is signed": "20261123/abcdefghijklmnopqrstuvwxyz/../../../users/1/cv.pdf",
+    "a neighbour whose name begins alike": "20261123_evil/abcdefghijklmnopqrstuvwxyz/leo.png",
+    "a step up that is signed itself": "20261123/abcdefghijklmnopqrstuvwxyz/x/../leo.png",
+    "the same, on Windows": "20261123/abcdefghijklmnopqrstuvwxyz\\..\\leo.png",
+    "the root": "/20261123/abcdefghijklmnopqrstuvwxyz/leo.png",
+}
+
+
+@pytest.mark.parametrize("path", ADVISORY.values(), ids=ADVISORY)
+def test_t1_b41_the_paths_of_an_advisory_lead_nowhere_even_if_we_had_signed_them(path: str) -> None:
+    """GHSA-67qg-7284-2277 of django-s3file: a signature says who wrote a path, not that it is one."""
+    signer = TokenSigner(lambda: ["a secret key of 32 random bytes!"])
+    claim = Claim(
+        relpath=path,
+        field="f",
+        filename="x",
+        content_type="x/y",
+        size=0,
+        sha256="5a" * 32,
+        uploaded_at=0,
+    )
+    with pytest.raises(Forged):
+        signer.read(signer.mint(Token(Binding(), (claim,))))
+    assert not is_relpath(path)
+
+
+@pytest.mark.parametrize("path", ADVISORY.values(), ids=ADVISORY)
+def test_t23_b41_the_paths_of_an_advisory_are_no_files_of_a_folder(path: str) -> None:
+    """Neither by a token nor by a listing; the neighbour is a folder of its own, inside."""
+    places = {"kept/": {"path": "/srv/kept"}}
+    settings = HandoffConfig.from_mapping({"S3HANDOFF_STORE": "memory", "S3HANDOFF_PLACES": places})
+    never: Any = None
+    folder = Folder(settings.folders[0], mirror=never, store=never, ledger=never)
+    signer = TokenSigner(lambda: ["a secret key of 32 random bytes!"])
+    text = signer.mint(Token(Binding(), (Kept(f"kept/{path}", "5a" * 32, 0),)))
+    if "evil" in path:
+        assert folder.key_of(path)
+        assert signer.read(text).claims
+        return
+    with pytest.raises(InvalidKey):
+        folder.key_of(path)
+    with pytest.raises(Forged):
+        signer.read(text)
