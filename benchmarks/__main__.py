@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.figures import Figure
@@ -23,6 +24,7 @@ from benchmarks.ground import ROOT, Ground, fake_ground
 from benchmarks.table import in_short, publish
 
 # Each is a module of `families/`.
+QUICK_ROOM = 1.4
 FAMILIES = (
     "counts",
     "uploads",
@@ -93,7 +95,15 @@ def _measure(ground: Ground, families: Sequence[str]) -> Iterator[Figure]:
 def _figures(ground: Ground, name: str) -> list[Figure]:
     ground.steer(rtt=0.0, rate=0.0)
     module = importlib.import_module(f"benchmarks.families.{name}")
-    return list(module.measure(ground))
+    figures = list(module.measure(ground))
+    return [_loosened(figure) for figure in figures] if ground.quick else figures
+
+
+def _loosened(figure: Figure) -> Figure:
+    """Give a ratio of few rounds room: on a busy machine only a collapse is a failure."""
+    if figure.exact or figure.gate is None:
+        return figure
+    return replace(figure, gate=round(figure.gate * QUICK_ROOM, 3))
 
 
 def _better(first: Sequence[Figure], second: Sequence[Figure]) -> list[Figure]:

@@ -46,8 +46,9 @@ def in_short(figure: Figure) -> str:
     ours, naive, local = (
         _value(value, figure) for value in (figure.ours, figure.naive, figure.local)
     )
-    gate = _bound("=" if figure.exact else "≤", figure.gate, figure)
-    values = f"ours {ours:10} by hand {naive:10} local {local:10} gate {gate:10}"
+    sign = "=" if figure.exact else "≤"
+    gate, target = (_bound(sign, most, figure) for most in (figure.gate, figure.target))
+    values = f"ours {ours:10} by hand {naive:10} local {local:10} gate {gate:10} target {target:10}"
     return f"{figure.id:12} {values} {figure.verdict}"
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from werkzeug.exceptions import SecurityError
 from werkzeug.wrappers import Request
 
 from .binding import binding_cookies
 from .leaving import take_query_token
-from .paths import TOKEN_FIELD
+from .paths import TOKEN_FIELD, quoted_path
 from .visit import Rooms, Visit
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ log = logging.getLogger("flask_s3handoff")
 
 QUERY_TOKEN_KEY = "s3handoff.query_token"
 _PAGES = ("HTTP_REFERER", "HTTP_HX_CURRENT_URL")  # `redirect(request.referrer)`, and htmx's
-_SAFE = "/:@!$&'()*+,;=~"
 _PLAIN_HTTP = "plain http behind https"
 
 
@@ -69,8 +67,8 @@ def visit_of(
     secure = rooms.config.cookie_secure
     return Visit(
         method=request.method,
-        path=quote(request.root_path + request.path, safe=_SAFE),
-        script_root=quote(request.root_path, safe=_SAFE),
+        path=quoted_path(request.root_path + request.path),
+        script_root=quoted_path(request.root_path),
         origin=lambda: _origin_of(request),
         secure=request.is_secure if secure is None else secure,
         cookies=binding_cookies(request.environ.get("HTTP_COOKIE", "")),

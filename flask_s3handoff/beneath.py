@@ -21,6 +21,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a fifo must not hold us
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ELSEWHERE = (errno.ELOOP, errno.ENOTDIR)
+_SOCKET = errno.ENXIO
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 
 
@@ -48,9 +49,9 @@ class Beneath:
             with self._parent(relpath) as (parent, name):
                 fd = os.open(name, _FILE, dir_fd=parent)
         except OSError as error:
-            if error.errno not in _ELSEWHERE:
+            if error.errno not in (*_ELSEWHERE, _SOCKET):
                 raise
-            raise FileNotFoundError(errno.ENOENT, "behind a symbolic link", relpath) from error
+            raise FileNotFoundError(errno.ENOENT, "no file, or behind a link", relpath) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileNotFoundError(errno.ENOENT, "not a file", relpath)
@@ -172,7 +173,11 @@ def _name(parent: int, fd: int, part: str | None, name: str, *, replaces: bool) 
     new = part or f"{PART_PREFIX}{random_name()}.part"
     if part is None:
         _link(parent, fd, part, new)
-    os.replace(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+    try:
+        os.replace(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        _remove(parent, new)
+        raise
     return True
 
 

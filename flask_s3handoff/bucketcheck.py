@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterator
 
 from .config import HandoffConfig
 from .errors import HandoffError
-from .lifecycle import faults, staging_days
+from .lifecycle import SETUP, faults, staging_days
 from .policies import opened_to_all, refuses_plain_http
 from .probe import SHUT, Finding
 from .provision import flags_to_shut, reason_of
 from .s3admin import ENFORCED, BucketAdmin, Lacks
 
-SETUP = "flask s3handoff setup"
 OPERATOR = "run it with the permissions of `flask s3handoff policy --for operator`"
+
+_KEYS_REFUSED = (
+    *("SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "InvalidToken"),
+    *("NoCredentialsError", "PartialCredentialsError"),
+)
+_NO_ANSWER = ("ConnectionError", "TimeoutError", "SSLError", "ConnectionClosedError")
 
 
 def bucket_findings(
@@ -26,7 +31,7 @@ def bucket_findings(
             yield Finding(name, "failure", "is not there", SETUP)
             return
     except HandoffError as error:
-        yield Finding(name, "failure", reason_of(error), "S3HANDOFF_BUCKET, S3HANDOFF_BUCKET_OWNER")
+        yield Finding(name, "failure", reason_of(error), _mend(error))
         return
     yield Finding(name, "ok", "is there")
     if admin.holding.is_access_point:
@@ -36,6 +41,15 @@ def bucket_findings(
     yield from _seen("public access", lambda: _public_access(admin))
     yield from _seen("TLS only", lambda: _policy(admin))
     yield from _seen("lifecycle", lambda: _lifecycle(admin, config))
+
+
+def _mend(error: HandoffError) -> str:
+    detail = str(error.facts.get("detail"))
+    if detail in _KEYS_REFUSED:
+        return "the credentials that the SDK's chain finds"
+    if detail.endswith(_NO_ANSWER):
+        return "S3HANDOFF_ENDPOINT_URL, the network"
+    return "S3HANDOFF_BUCKET, S3HANDOFF_BUCKET_OWNER"
 
 
 def _seen(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

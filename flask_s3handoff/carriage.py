@@ -18,6 +18,7 @@ log = logging.getLogger("flask_s3handoff")
 MAX_URL_TOKEN_LENGTH = 1500
 MAX_BUNDLE_BYTES = 1 << 20
 MAX_KEPT = 200
+_ANOTHER_KEY = "a token of another key"
 
 Judged = tuple[Claim, HandoffError | None]
 
@@ -47,7 +48,11 @@ class Carriage:
 
         Raises ``Forged``, or what the store says of a long token's bundle.
         """
-        token = self._rooms.signer.read(text)
+        try:
+            token = self._rooms.signer.read(text)
+        except Forged:
+            self._warn_of_another_key()
+            raise
         foreign = None if self.binder.accepts(token.binding) else Foreign()
         if token.bundle is not None and foreign:
             raise foreign  # a stranger's bundle is not even fetched
@@ -57,6 +62,15 @@ class Carriage:
                 self._keep(kept)
         found = [claim for claim in claims if isinstance(claim, Claim)]
         return [(claim, foreign or self._judge(claim)) for claim in found]
+
+    def _warn_of_another_key(self) -> None:
+        """Say it once: anybody can send what nobody signed, but a site with two keys sends much."""
+        if _ANOTHER_KEY not in self._rooms.warned:
+            self._rooms.warned.add(_ANOTHER_KEY)
+            log.warning(
+                "A token was refused that none of this server's keys has signed:"
+                " do all servers, and all their processes, have the same SECRET_KEY?"
+            )
 
     def keep(self, key: str, sha256: str) -> None:
         """Let every token from now on name this file of a folder; the newest 200 are named."""

@@ -57,10 +57,8 @@ def list_(prefix: str, urls: bool, as_json: bool) -> None:
         ]
         report.as_json({"files": rows})
         return
-    for_people = zip(found, links, strict=True)
-    report.table(
-        [(report.size_of(f.size), report.age_of(f.last_modified), f.key, u) for f, u in for_people]
-    )
+    sizes = [(report.size_of(f.size), report.age_of(f.last_modified)) for f in found]
+    report.table([(*s, f.key, url) for s, f, url in zip(sizes, found, links, strict=True)])
     total = report.size_of(sum(each.size for each in found))
     click.echo(f"{len(found)} files, {total}", err=True)
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from . import judges
 from .errors import ConfigError, InvalidKey
 from .judges import Judge, flag, one_of, optional, optional_text, refuse_unless, whole
-from .paths import check_key
+from .paths import check_key, check_prefix
 
 log = logging.getLogger("flask_s3handoff")
 
@@ -174,9 +174,9 @@ class HandoffConfig:
         """The places that are folders of the app."""
         return tuple(place for place in self.places if place.path is not None)
 
-    def place_of(self, key: object) -> Place:
+    def place_of(self, key: object, *, is_prefix: bool = False) -> Place:
         """Return the place with the longest prefix of this key, or raise ``InvalidKey``."""
-        key = check_key(key)
+        key = check_prefix(key) if is_prefix else check_key(key)
         below = [place for place in self.places if key.startswith(place.prefix)]
         if not below:
             raise InvalidKey(f"{key!r} does not lie below any of S3HANDOFF_PLACES.")
@@ -227,6 +227,8 @@ def secret_keys(mapping: Mapping[str, Any]) -> list[str | bytes]:
 
 def _check_secret(name: str, key: object) -> None:
     """Refuse keys that can be guessed (threat T3; itsdangerous itself takes an empty one)."""
+    if isinstance(key, int | float):  # digits alone in the environment are a number
+        raise ConfigError(f"{name} is a number, not text: set it to 32 random bytes.")
     if not isinstance(key, str | bytes) or not key:
         raise ConfigError(
             f"{name} is missing: tokens are signed with it. Set it to 32 random bytes."

@@ -32,7 +32,6 @@ _FREE_BYTES = 1 << 30
 class Surroundings:
     """What a face knows of its app, and a Handoff does not."""
 
-    session_cookie_secure: bool = False
     behind_proxy_fix: bool = False
 
 
@@ -70,7 +69,7 @@ def _keys(handoff: Handoff) -> Iterator[Finding]:
     try:
         prints = handoff.rooms.signer.fingerprints()
     except HandoffError as error:
-        yield Finding("secret key", "failure", str(error.description), "S3HANDOFF_SECRET_KEY")
+        yield Finding("secret key", "failure", str(error.description), "SECRET_KEY")
         return
     text = f"fingerprint {prints[-1]}: the same on every server"
     if len(prints) > 1:

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 
 from .audit import unwatched
 from .errors import AlreadyExists, HandoffError, Unavailable
@@ -33,8 +34,9 @@ class Errands:
 
     def __init__(self, submit: Callable[[Job], Future[None]], *, seconds: float) -> None:
         self.pending = Work()
+        self._again: dict[Spot, float] = {}
         self._submit = submit
-        self._seconds = seconds
+        self.seconds = seconds
         self._own = _Own(os.getpid())
 
     def carry_out(self, work: Work, until: float) -> set[Spot]:
@@ -42,14 +44,22 @@ class Errands:
 
         What fails is done later, and raised; of ``AlreadyExists`` nothing is left to do.
         """
+        try:
+            return self._carried_out(work, until)
+        except AlreadyExists:
+            raise
+        except BaseException:  # also a mistake in somebody's own store
+            self.later(work)
+            raise
+
+    def _carried_out(self, work: Work, until: float) -> set[Spot]:
         writes = dict(_expanded(work.writes))
         failure = self._all_done([_put(*write) for write in writes.items()], until)
-        if failure is None or isinstance(failure, AlreadyExists):
-            removals = [_remove(work)] if work.gone or work.trees else []
-            failure = self._all_done(removals, until) or failure
+        if failure is None and (work.gone or work.trees):
+            failure = self._all_done([_remove(work)], until)
         if failure is not None:
-            if not isinstance(failure, AlreadyExists):
-                self.later(work)
+            if isinstance(failure, AlreadyExists):
+                _let_be(work)
             raise failure
         return set(writes)
 
@@ -72,15 +82,33 @@ class Errands:
     def flush(self) -> None:
         """Carry out what is pending, now."""
         with unwatched():
-            until = (
-                time.monotonic() + self._seconds + self.pending.size() / SLOWEST_BYTES_PER_SECOND
-            )
+            until = time.monotonic() + self.seconds + self.pending.size() / SLOWEST_BYTES_PER_SECOND
             self.carry_out(self.pending.take_finished(), until)
 
     def later(self, work: Work) -> None:
         """Carry this out when nobody waits for it."""
         self.pending.add(work)
         self.soon()
+
+    def look_again(self, spot: Spot) -> None:
+        """See to it that what a thread is about to do is found, whoever takes its note first.
+
+        The hook is told before it happens: a request that leaves in between finds nothing done.
+        """
+        self._again[spot] = time.monotonic()
+        self.soon()
+
+    def look(self, *, is_last: bool = False) -> None:
+        """Note anew what was done only after its note was taken."""
+        with unwatched():
+            for spot, since in list(self._again.items()):
+                if is_last or time.monotonic() - since >= PAUSE_SECONDS:
+                    del self._again[spot]
+                    _note_again(spot, self.pending)
+
+    def is_done(self) -> bool:
+        """Tell whether there is nothing left to do."""
+        return not self.pending and not self._again
 
     def soon(self) -> None:
         """See to it that a thread does what is pending."""
@@ -119,6 +147,7 @@ class _Own:
             errands = reference()
             if errands is None or self._is_done(errands):
                 return
+            errands.look(is_last=is_last)
             # What is still being written, or cannot be stored, is looked at less and less often.
             is_idle = not _flushed(errands) or errands.pending
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if is_idle else PAUSE_SECONDS
@@ -135,8 +164,17 @@ class _Own:
 
     def _is_done(self, errands: Errands) -> bool:
         with self._lock:
-            self._is_running = bool(errands.pending)
+            self._is_running = not errands.is_done()
             return not self._is_running
+
+
+def _note_again(spot: Spot, work: Work) -> None:
+    with suppress(OSError):
+        match spot.folder.difference(spot.relpath):
+            case "written":
+                work.write(spot, was_free=spot.folder.place.immutable)
+            case "removed":
+                work.remove(spot)
 
 
 def _flushed(errands: Errands) -> bool:
@@ -144,6 +182,9 @@ def _flushed(errands: Errands) -> bool:
         errands.flush()
     except HandoffError as error:
         log.warning("What was written in a folder is not mirrored yet: %s", error.reason)
+        return False
+    except Exception:  # a mistake in somebody's own store: the thread lives, and tries again
+        log.exception("What was written in a folder could not be mirrored")
         return False
     return True
 
@@ -153,7 +194,7 @@ def _done(job: Job) -> Future[None]:
     try:
         job()
         future.set_result(None)
-    except HandoffError as error:
+    except Exception as error:  # noqa: BLE001 - whoever asks for the result has it raised
         future.set_exception(error)
     return future
 
@@ -161,9 +202,19 @@ def _done(job: Job) -> Future[None]:
 def _put(spot: Spot, was_free: bool) -> Job:
     def put() -> None:
         with unwatched():
-            spot.folder.put(spot.relpath, if_absent=was_free)
+            try:
+                spot.folder.put(spot.relpath, if_absent=was_free)
+            except OSError as error:  # who waits for it hears no more than that it failed
+                log.warning("%r is mirrored later: %s", spot.path, error)
+                raise
 
     return put
+
+
+def _let_be(work: Work) -> None:
+    """Remove nothing for a request that failed: it may be what was to be renamed to that name."""
+    for spot in work.gone:
+        spot.folder.end_write(spot.relpath)
 
 
 def _remove(work: Work) -> Job:

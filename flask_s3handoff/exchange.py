@@ -54,8 +54,8 @@ class Exchange:
         self.token_given = False
         self.forgets = False
         self._carried: dict[int, _Carried] = {}
-        self._patience = Patience(rooms.config.deadline_seconds)
-        self.carriage = Carriage(rooms, visit, self._patience)
+        self.patience = Patience(rooms.config.deadline_seconds)
+        self.carriage = Carriage(rooms, visit, self.patience)
 
     # Arriving
 
@@ -177,7 +177,7 @@ class Exchange:
         claim = file._claim  # the revision as it is: an edit cannot be settled before it is there
         began = time.monotonic()
         try:
-            with self._patience.spend(claim.size) as until:
+            with self.patience.spend(claim.size) as until:
                 if on_its_way := self._keep(file).pending:
                     on_its_way.wait(until)  # swept while still on its way to the store (F35)
                 path, source = self.rooms.mirror.rehydrate(
@@ -227,7 +227,7 @@ class Exchange:
         _check_usable(file)
         self.wait_for([file])
         claim = file.claim
-        with self._patience.spend(claim.size) as until:
+        with self.patience.spend(claim.size) as until:
             self.rooms.mirror.do(
                 lambda: self.rooms.store().copy(
                     self.rooms.mirror.key_of(claim.relpath),
@@ -286,7 +286,7 @@ class Exchange:
             if pending is None:
                 continue
             try:
-                with self._patience.spend(claim.size) as until:
+                with self.patience.spend(claim.size) as until:
                     pending.wait(until)
             except HandoffError as error:
                 self._keep(file).ended = True  # told now; the answer to it is not held up again

@@ -55,7 +55,7 @@ class Fact:
         '/photos/*/crop'
         """
         return self.rule or "/".join(
-            "*" if _GENERATED.fullmatch(segment) else segment for segment in self.path.split("/")
+            "*" if is_generated(segment) else segment for segment in self.path.split("/")
         )
 
 
@@ -99,10 +99,10 @@ def server_name() -> str:
     return socket.gethostname()
 
 
-def same_tail(path: str) -> str:
+def tail_of(path: str) -> str:
     """Return what the path of one file has in common on servers with different roots.
 
-    >>> same_tail("/srv/release-7/uploads/leo.png")
+    >>> tail_of("/srv/release-7/uploads/leo.png")
     'uploads/leo.png'
     """
     folder, name = os.path.split(path)

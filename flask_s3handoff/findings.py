@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from .facts import Fact, same_tail
+from .facts import Fact, tail_of
 
 SKEW_SECONDS = 5.0  # between the clocks of two servers
 
@@ -105,10 +105,10 @@ def _find_aliases(survey: Survey) -> None:
     """Find the files whose folder has another path on another server (``/srv/release-7/…``)."""
     by_tail: dict[str, Fact] = {}
     for path, written in survey.writes.items():
-        by_tail.setdefault(same_tail(path), written[0])
+        by_tail.setdefault(tail_of(path), written[0])
     for fact in survey.facts:
         if fact.what == "read" and not fact.more["there"] and fact.file not in survey.writes:
-            other = by_tail.get(same_tail(fact.file))
+            other = by_tail.get(tail_of(fact.file))
             if other is not None and other.server != fact.server:
                 survey.aliases[fact.file] = other.file
 

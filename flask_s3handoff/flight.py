@@ -26,10 +26,14 @@ class Turns:
     """Who goes first among the threads of this process, name by name."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self._pid = os.getpid()
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._waiting: Counter[str] = Counter()
+
+    def of_this_process(self) -> Turns:
+        """Return these, or new ones: a parent's locks are held by threads that a child has not."""
+        return self if self._pid == os.getpid() else Turns()
 
     @contextmanager
     def take(self, name: str, *, until: float) -> Iterator[None]:

@@ -6,6 +6,7 @@ wins, unless a process of this server is writing the file. Nothing here knows ab
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import mimetypes
@@ -13,15 +14,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from io import FileIO
 
 from .audit import unwatched
 from .beneath import PART_PREFIX, Beneath
 from .config import Place
-from .disk import Identity
+from .disk import Identity, refused
 from .errors import AlreadyExists, Corrupt, InvalidKey, Missing, Unavailable
 from .flight import Turns
-from .ledger import Ledger, Note
+from .ledger import Ledger, Note, name_of
 from .mirror import Mirror
 from .paths import check_key
 from .pool import result_of
@@ -34,6 +37,15 @@ MAX_PUT_BYTES = 4 << 30  # S3 takes 5 GiB in one request
 LARGE_PART_BYTES = 64 << 20
 _CHUNK_BYTES = 256 * 1024
 _ATTEMPTS = 3
+_OF_THE_NAME = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+class _Overtaken(Exception):
+    """What was asked for is not wanted any more."""
+
+
+class _NotOurs(Exception):
+    """What lies at a path cannot be read: gone again, no file, or not for us."""
 
 
 class Folder:
@@ -88,14 +100,15 @@ class Folder:
         One GET, conditional where a copy is here. ``until`` is a ``time.monotonic`` moment, to
         which the file's size at 1 MiB/s is added. Raises ``Unavailable`` or ``Corrupt``.
         """
-        if self._turns.pid != os.getpid():
-            self._turns = Turns()  # our parent's locks are held by threads that we do not have
+        self._turns = self._turns.of_this_process()
         with self._turns.take(relpath, until=until):
             return self._refresh(relpath, until)
 
     def _refresh(self, relpath: str, until: float) -> bool:
         key, here = self.key_of(relpath), self.beneath.stat(relpath)
         note = self._ledger.read(key)
+        if here is None and note.is_claimed:  # removed here, and not yet in the store
+            return False
         if here is not None and (self.place.immutable or note.is_being_written):
             return True
         is_as_noted = here is not None and note.identity == Identity.of(here)
@@ -104,7 +117,7 @@ class Folder:
         except Unchanged:
             return True
         except Missing:
-            if is_as_noted and note.etag:
+            if is_as_noted and note.etag and self._ledger.read(key) == note:
                 self._drop(relpath, "it was deleted on another server")
             return False
         with opened:
@@ -128,18 +141,28 @@ class Folder:
             if note.etag and note.etag == entry.etag:
                 return  # changed here, by somebody whom we did not see, and nowhere else
             if entry.sha256 == self.beneath.sha256(relpath):
-                self._ledger.write(key, Note(Identity.of(here), entry.etag, entry.sha256 or ""))
+                if self._ledger.read(key) == note:
+                    self._ledger.write(key, Note(Identity.of(here), entry.etag, entry.sha256 or ""))
                 return
         digest = hashlib.sha256()
-        placed = self.beneath.place(
-            relpath,
-            _verified(opened, digest, until + entry.size / SLOWEST_BYTES_PER_SECOND),
-            modified_at=entry.last_modified.timestamp(),
-            replaces=here is not None,
-        )
+        chunks = _verified(opened, digest, until + entry.size / SLOWEST_BYTES_PER_SECOND)
+        placed = None
+        with suppress(_Overtaken), _disk():
+            placed = self.beneath.place(
+                relpath,
+                self._unless_overtaken(chunks, key, note),
+                modified_at=entry.last_modified.timestamp(),
+                replaces=here is not None,
+            )
         if placed is not None:
             self._ledger.write(key, Note(Identity.of(placed), entry.etag, digest.hexdigest()))
             log.info("rehydrated %s (%d bytes)", key, entry.size)
+
+    def _unless_overtaken(self, chunks: Iterator[bytes], key: str, note: Note) -> Iterator[bytes]:
+        """Yield them, and raise at their end if somebody wrote or removed the file meanwhile."""
+        yield from chunks
+        if self._ledger.read(key) != note:
+            raise _Overtaken
 
     def _drop(self, relpath: str, why: str) -> None:
         log.info("removed the local copy of %s: %s", self.key_of(relpath), why)
@@ -149,9 +172,16 @@ class Folder:
     # To the store
 
     def begin_write(self, relpath: str) -> None:
-        """Note that this process writes the file: no other one of this server replaces it."""
+        """Note that this process writes or removes it: no other one of this server replaces it."""
         key = self.key_of(relpath)
-        self._ledger.write(key, replace(self._ledger.read(key), writer=os.getpid()))
+        self._ledger.write(key, replace(self._ledger.read(key), writer=name_of(os.getpid())))
+
+    def end_write(self, relpath: str) -> None:
+        """Note that nobody writes or removes it any more."""
+        key = self.key_of(relpath)
+        note = self._ledger.read(key)
+        if note.writer:
+            self._ledger.write(key, replace(note, writer=""))
 
     def put(self, relpath: str, *, if_absent: bool = False, yields: bool = True) -> None:
         """Mirror the file as it is now; one that is gone is none of ours.
@@ -163,8 +193,8 @@ class Folder:
             try:
                 if self._put(relpath, if_absent):
                     return
-            except FileNotFoundError:
-                self._pass_over(relpath)
+            except _NotOurs as error:
+                self._pass_over(relpath, error)
                 return
             except AlreadyExists:
                 if yields:
@@ -178,17 +208,23 @@ class Folder:
     def _put(self, relpath: str, if_absent: bool) -> bool:
         """Send the file, and tell whether it stayed as it was while it was sent."""
         key = self.key_of(relpath)
-        with os.fdopen(self.beneath.open(relpath), "rb", buffering=0) as file:
+        with self._opened(relpath) as file:
             seen = Identity.of(os.fstat(file.fileno()))
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             note = self._ledger.read(key)
             if note.etag and (note.identity, note.sha256) == (seen, sha256):
-                self._end_write(relpath)
+                self.end_write(relpath)
                 return True
             etag = self._send(key, file.fileno(), seen.size, sha256, if_absent)
             self._ledger.write(key, Note(seen, etag, sha256))
             log.info("mirrored %s (%d bytes)", key, seen.size)
             return Identity.of(os.fstat(file.fileno())) == seen
+
+    def _opened(self, relpath: str) -> FileIO:
+        try:
+            return FileIO(self.beneath.open(relpath))
+        except (FileNotFoundError, PermissionError) as error:
+            raise _NotOurs(error) from error
 
     def _send(self, key: str, fd: int, size: int, sha256: str, if_absent: bool) -> str:
         store, kind = self._store(), _kind_of_key(key)
@@ -216,17 +252,26 @@ class Folder:
             raise
         return self._store().stat(key).etag
 
-    def _pass_over(self, relpath: str) -> None:
-        """Leave alone what is gone again, what is no file, and what lies behind a link (T22)."""
-        if os.path.islink(self.path_of(relpath)):
-            log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))
-        self._end_write(relpath)
+    def _pass_over(self, relpath: str, error: _NotOurs) -> None:
+        """Leave alone what is gone again, what is no file, and what lies behind a link (T22).
 
-    def _end_write(self, relpath: str) -> None:
-        key = self.key_of(relpath)
-        note = self._ledger.read(key)
-        if note.writer:
-            self._ledger.write(key, replace(note, writer=0))
+        What we may not read the app may not either; tried again and again, it would hold up the
+        rest.
+        """
+        if isinstance(error.__cause__, PermissionError):
+            log.warning("%s cannot be read: it is not mirrored", self.path_of(relpath))
+        elif os.path.islink(self.path_of(relpath)):
+            log.warning("%s is a symbolic link: it is not mirrored", self.path_of(relpath))
+        self.end_write(relpath)
+
+    def difference(self, relpath: str) -> str:
+        """Tell whether a file was ``written`` or ``removed`` since it was noted, if not claimed."""
+        note, here = self._ledger.read(self.key_of(relpath)), self.beneath.stat(relpath)
+        if note.is_claimed or (here is not None and note.identity == Identity.of(here)):
+            return ""
+        if here is not None:
+            return "written"
+        return "removed" if note.etag else ""
 
     def noted_sha256(self, relpath: str) -> str:
         """Return the digest of what the store was last known to have, or nothing."""
@@ -234,11 +279,13 @@ class Folder:
 
     def delete(self, relpath: str) -> None:
         """Delete in the store what was deleted here, unless it is here again."""
-        if self.beneath.stat(relpath) is None:
-            key = self.key_of(relpath)
-            self._store().delete(key)
-            self._ledger.forget(key)
-            log.info("deleted %s", key)
+        if self.beneath.stat(relpath) is not None:
+            self.end_write(relpath)
+            return
+        key = self.key_of(relpath)
+        self._store().delete(key)
+        self._ledger.forget(key)
+        log.info("deleted %s", key)
 
     # All of it
 
@@ -264,6 +311,17 @@ class Folder:
         for entry in self.entries(relpath):
             if found := self.relpath_of(f"{self.root}/{entry.key[len(self.place.prefix) :]}"):
                 yield found
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Say ``Unavailable`` for what the disk refuses (F15): `exists` takes an OSError for a no."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_THE_NAME:
+            raise
+        raise refused(error) from error
 
 
 def _close_result(future: Future[Opened]) -> None:

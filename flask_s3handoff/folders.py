@@ -6,17 +6,15 @@
     before a write             it is noted; before one that keeps what is there, brought as well
     before the response leaves what was written is mirrored, what was removed is deleted
 
-A context variable says which request does it. It is empty in threads that the app starts: what
-they write is the only request's that is under way, else nobody's, and a flush mirrors it.
+A face says which request it is. Threads that the app starts are no request: what they write is the
+only request's that has to do with folders, else nobody's, and a flush mirrors it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from .audit import Touch, Verb, unwatched, watch
 from .config import HandoffConfig
@@ -28,16 +26,15 @@ from .ledger import Ledger
 from .mirror import Mirror
 from .scope import Scope, Spot, Work
 from .store import Store
+from .whose import Whose
 from .workdir import WorkDir
 
 log = logging.getLogger("flask_s3handoff")
 
-MOMENT_SECONDS = 0.5  # how long a miss is remembered outside of a request
-
-_scopes: ContextVar[tuple[tuple[Folders, Scope], ...]] = ContextVar("s3handoff_scopes", default=())
+MEMO_LENGTH = 4096
 
 
-class Folders:
+class Folders(Whose):
     """The folders of one app, watched from now on for as long as this object lives."""
 
     def __init__(
@@ -49,42 +46,29 @@ class Folders:
         ]
         self.roots = tuple(folder.root for folder in self.folders)
         self._mirror = mirror
-        self.seconds = config.deadline_seconds
+        super().__init__(Errands(mirror.submit, seconds=config.deadline_seconds))
         self.submit = mirror.submit
-        self._active: set[Scope] = set()
-        self.errands = Errands(self.submit, seconds=self.seconds)
-        self._moment = (0.0, Scope(self.seconds))
+        self._spots: dict[str, Spot | None] = {}
         watch(self, stats=True)
 
-    # A request
+    # A request leaves
 
-    def enter(self) -> Scope:
-        """Begin a request: what this context does from now on is its doing."""
-        scope = Scope(self.seconds)
-        self._active.add(scope)
-        _scopes.set((*_scopes.get(), (self, scope)))
-        return scope
-
-    def leave(self, scope: Scope) -> None:
-        """End a request; what it wrote since it was settled, or while it streamed, follows."""
-        self._active.discard(scope)
-        _scopes.set(tuple(pair for pair in _scopes.get() if pair[1] is not scope))
-        if scope:
-            self.errands.later(scope.take())
-
-    def settle(self, scope: Scope, *, may_fail: bool = True) -> None:
-        """Mirror what a request wrote, and return when the store has it (rule 1).
+    def settle(self, *, may_fail: bool = True) -> Scope | None:
+        """Mirror what the request of this context wrote, and return when the store has it (rule 1).
 
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
         name that was free was taken meanwhile; without ``may_fail`` the log tells.
         """
-        if not scope.is_used() and not self.errands.pending:
-            return
+        if self.is_idle:
+            return None
+        scope = self.here()
         with unwatched():
-            scope.note_changes()
             if self.errands.pending:
-                self._try(scope, self.errands.pending, may_fail=False)
-            self._try(scope, scope, may_fail=may_fail)
+                self._try(scope or Scope(self.seconds), self.errands.pending, may_fail=False)
+            if scope is not None:
+                scope.note_changes()
+                self._try(scope, scope, may_fail=may_fail)
+        return scope
 
     def kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
@@ -141,25 +125,25 @@ class Folders:
         self._make_folder(Spot(spot.folder, os.path.dirname(spot.relpath)))
         scope, work = self._scope(), self._work()
         if spot in work.writes:
+            self._see_to(work, spot)
             return
         is_free = spot.folder.place.immutable or scope.asked.get(spot) is False
         work.write(spot, was_free=is_free and spot.folder.beneath.stat(spot.relpath) is None)
         if not spot.folder.place.immutable:
             spot.folder.begin_write(spot.relpath)
-        if work is self.errands.pending:
-            self.errands.soon()
+        self._see_to(work, spot)
 
     def _on_rename(self, touch: Touch) -> None:
         source, target = self.spot(touch.path), self.spot(touch.target)
         if source is not None and os.path.isdir(touch.path):
             self._bring_tree(source)
-            self._work().trees.add(source)
+            self._remove_tree(source)
         elif source is not None:
             self._bring(source)
         if target is not None:
             self._write(target)
         if source is not None and not os.path.isdir(touch.path):
-            self._work().remove(source)
+            self._remove(source)
 
     def _on_link(self, touch: Touch) -> None:
         if (source := self.spot(touch.path)) is not None:
@@ -170,11 +154,33 @@ class Folders:
     def _on_remove(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
             self._bring(spot)
-            self._work().remove(spot)
+            self._remove(spot)
+
+    def _remove(self, spot: Spot) -> None:
+        work = self._work()
+        work.remove(spot)
+        if spot in work.gone:
+            spot.folder.begin_write(spot.relpath)
+        else:  # nobody ever had it
+            spot.folder.end_write(spot.relpath)
+        self._see_to(work, spot)
 
     def _on_clear(self, touch: Touch) -> None:
         if (spot := self.spot(touch.path)) is not None:
-            self._work().trees.add(spot)
+            self._remove_all(spot)
+
+    def _remove_all(self, tree: Spot) -> None:
+        work = self._work()
+        work.trees.add(tree)
+        self._see_to(work, tree)
+
+    def _remove_tree(self, tree: Spot) -> None:
+        """Note that a folder has another name now; what was not brought from the store stays."""
+        if tree.folder.place.read_through:
+            self._remove_all(tree)
+            return
+        for relpath in tree.folder.beneath.files(tree.relpath):
+            self._remove(Spot(tree.folder, relpath))
 
     _on: dict[Verb, Callable[[Folders, Touch], None]] = {  # noqa: RUF012 - a table, never changed
         "stat": _on_read,
@@ -197,6 +203,13 @@ class Folders:
 
     def spot(self, path: str) -> Spot | None:
         """Return the file that a path means: of the innermost folder, where they lie in another."""
+        if path not in self._spots:
+            if len(self._spots) >= MEMO_LENGTH:
+                self._spots.clear()  # no order to keep, no lock
+            self._spots[path] = self._find_spot(path)
+        return self._spots.get(path) or self._find_spot(path)
+
+    def _find_spot(self, path: str) -> Spot | None:
         around = [f for f in self.folders if path.startswith(f.root + "/")]
         if not around:
             return None
@@ -204,41 +217,36 @@ class Folders:
         relpath = folder.relpath_of(path)
         return None if relpath is None else Spot(folder, relpath)
 
-    def _scope(self) -> Scope:
-        """Return the request that does it; outside of one, what is remembered for a moment."""
-        if (scope := self._request()) is not None:
-            return scope
-        began, scope = self._moment
-        if time.monotonic() - began > MOMENT_SECONDS:
-            scope = Scope(self.seconds)
-            self._moment = (time.monotonic(), scope)
-        return scope
-
-    def _request(self) -> Scope | None:
-        for folders, scope in _scopes.get():
-            if folders is self:
-                return scope
-        return next(iter(self._active)) if len(self._active) == 1 else None
-
-    def _work(self) -> Work:
-        request = self._request()
-        return self.errands.pending if request is None else request
-
-    def _is_written_here(self, spot: Spot) -> bool:
-        return any(spot in work.writes for work in (self.errands.pending, *self._active))
-
     # From the store
 
     def _bring(self, spot: Spot) -> bool:
         """Let the newest be here, once per request; tell whether there may be a file at all."""
         scope = self._scope()
-        if self._is_written_here(spot):
+        if any(spot in work.writes for work in self._works()):
             return True
-        if spot not in scope.asked and (spot.folder.place.read_through or scope.names(spot)):
+        if self._is_being_removed(spot):
+            return False
+        place = spot.folder.place
+        if spot in scope.asked or (place.immutable and spot in scope.seen):
+            return scope.asked.get(spot, True)
+        if place.read_through or self._is_named(scope, spot):
             self._ask(scope, spot)
         return scope.asked.get(spot, True) or spot in scope.seen
 
+    def _is_named(self, scope: Scope, spot: Spot) -> bool:
+        """Tell whether a token of this request names a file; its body may be read for that."""
+        if scope.is_learning:
+            return False  # what reads the body touches a folder itself
+        scope.is_learning = True
+        try:
+            return spot.folder.key_of(spot.relpath) in self.learn()
+        finally:
+            scope.is_learning = False
+
     def _ask(self, scope: Scope, spot: Spot) -> None:
+        if spot.folder.beneath.is_folder(spot.relpath):  # no file can take its place
+            scope.asked[spot] = True
+            return
         if not (spot.folder.place.immutable and spot.folder.beneath.stat(spot.relpath)):
             with scope.patience.spend() as until:
                 scope.asked[spot] = spot.folder.refresh(spot.relpath, until=until)
@@ -249,7 +257,7 @@ class Folders:
         """Make a folder that is there on another server; asked once per request."""
         if spot.relpath and not spot.folder.beneath.is_folder(spot.relpath):
             scope = self._scope()
-            if spot not in scope.listed:
+            if spot not in scope.listed and not self._is_being_removed(spot):
                 scope.listed.add(spot)
                 with scope.patience.spend() as until:
                     self._mirror.do(lambda: spot.folder.make_folder(spot.relpath), until=until)

@@ -24,6 +24,7 @@ REQUIRED_MARK = b"data-s3handoff-"  # put before the word `required` (H64)
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
 _FORM = re.compile(rb"<[fF][oO][rR][mM][\t\n\f\r />]")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Form:
     marked: str | None = None
     file_inputs: tuple[FileInput, ...] = ()
     has_token: bool = False
+
+    def is_wanted(self, inject: str) -> bool:
+        """Tell whether it may be given a token, by what it says itself and ``S3HANDOFF_INJECT``."""
+        asked = self.marked is not None or inject == "same-origin"
+        return asked and self.marked != "off" and not self.has_token
 
 
 def eligible_forms(
@@ -67,6 +73,16 @@ def _form(element: FormElement, base: str | None) -> Form:
         file_inputs=tuple(controls.file_inputs),
         has_token=controls.have_token,
     )
+
+
+def charset_of(content_type: str) -> str | None:
+    """Return the charset that a Content-Type names.
+
+    >>> charset_of("text/html; charset=utf-8")
+    'utf-8'
+    """
+    found = _CHARSET.search(content_type)
+    return found and found[1]
 
 
 def hidden_input(token: str) -> bytes:

@@ -19,7 +19,6 @@ from .draft import Draft
 from .errors import AlreadyExists, ConfigError
 from .exchange import Exchange
 from .mirror import Mirror
-from .paths import check_prefix
 from .store import SLOWEST_BYTES_PER_SECOND, Entry, Kind, Store, kind_of
 from .tokens import TokenSigner
 from .visit import Rooms, Visit
@@ -141,7 +140,7 @@ class Handoff:
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
         """Yield the permanent files below a prefix: ``users/1/`` is not ``users/10/``."""
-        self.config.place_of(check_prefix(prefix) + "x")
+        self.config.place_of(prefix, is_prefix=True)
         return (
             StoredFile(entry.key, entry.size, entry.last_modified, self.url)
             for entry in self._entries(prefix)

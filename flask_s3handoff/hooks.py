@@ -46,12 +46,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("flask_s3handoff")
 
 MAX_UNREAD_BYTES = 32 << 20
-SCOPE_KEY = "s3handoff.scope"
 
 
 def install(app: Flask) -> None:
     """Put the gate, the request class and the leaving hook around an app."""
-    if current_state(app).handoff.config.only_observes:
+    handoff = current_state(app).handoff
+    if handoff.config.only_observes:
         from .bystander import stand_by  # an app that is not looked at does not wait for it
 
         stand_by(app)
@@ -60,13 +60,12 @@ def install(app: Flask) -> None:
     around.wsgi_app = _gate(app.wsgi_app)
     around.request_context = _with_our_request(app)
     around.process_response = _leaving(app)
-    if (folders := current_state(app).handoff.folders) is not None:
-        around.wsgi_app = _folder_gate(app.wsgi_app, folders)
-        around.process_response = _settling(app, folders)
-    config = current_state(app).handoff.config
-    if config.mirror == "before_view":
+    if handoff.folders is not None:
+        around.wsgi_app = _folder_gate(app, handoff.folders)
+        around.process_response = _settling(app, handoff.folders)
+    if handoff.config.mirror == "before_view":
         app.dispatch_request = _parsing_first(app)  # type: ignore[method-assign]
-    if config.store != "s3":
+    if handoff.config.store != "s3":
         app.add_url_rule(f"{LINK_ROUTE}<path:link>", "s3handoff_link", _serve_link)
 
 
@@ -86,21 +85,26 @@ def _gate(wsgi_app: WSGIApplication) -> WSGIApplication:
     return gate
 
 
-def _folder_gate(wsgi_app: WSGIApplication, folders: Folders) -> WSGIApplication:
+def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
+    wsgi_app: WSGIApplication = app.wsgi_app
+    folders.context = lambda: (
+        request.environ if has_request_context() and _is_current(app) else None
+    )
+    folders.learn = _kept_by_tokens
+
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-        scope = environ[SCOPE_KEY] = folders.enter()
-        scope.learn = _kept_by_tokens
         try:
             body = wsgi_app(environ, start_response)
         except BaseException:
-            folders.leave(scope)
+            folders.leave(environ)
             raise
-        if scope:  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, functools.partial(folders.leave, scope))
-        folders.leave(scope)
-        return body
+        return folders.left(environ, body)
 
     return gate
+
+
+def _is_current(app: Flask) -> bool:
+    return cast(Any, current_app)._get_current_object() is app
 
 
 def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
@@ -108,18 +112,27 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def process_response(*arguments: Any) -> Response:
-        *context, response = arguments
-        if (scope := request.environ.get(SCOPE_KEY)) is None:  # not through our gate
-            return cast(Response, original(*arguments))
+    def settled(context: list[Any], response: Response) -> Response:
         try:
-            folders.settle(scope, may_fail=response.status_code < 500)
-            for key, sha256 in folders.kept(scope).items() if scope.stored and acts_here() else ():
-                current_exchange().carriage.keep(key, sha256)
+            scope = folders.settle(may_fail=response.status_code < 500)
+            if scope is not None and scope.stored and acts_here():
+                for key, sha256 in folders.kept(scope).items():
+                    current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()
-            response = app.make_response(handle(*context, error))
-        return cast(Response, original(*context, response))
+            return app.make_response(handle(*context, error))
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def process_response(*arguments: Any) -> Response:
+        *context, response = arguments
+        if not folders.is_idle:
+            response = settled(context, response)
+        sent = cast(Response, original(*context, response))
+        # what an `after_request` wrote, or a session that is kept in files
+        return sent if folders.is_idle or not folders.here() else settled(context, sent)
 
     return process_response
 

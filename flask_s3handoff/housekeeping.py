@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
 
 from .errors import HandoffError, InvalidKey
 from .handoff import Handoff, StoredFile
@@ -15,7 +15,6 @@ from .paths import check_prefix
 from .s3admin import admins
 
 THREADS = 8
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,15 @@ def abandoned(
     before = (time.time() if now is None else now) - older_than_seconds
     for entry in store.list(prefix):
         if entry.last_modified.timestamp() < before:
-            drop = _deletion(store.delete, entry.key)
+            drop = partial(store.delete, entry.key)
             yield Abandoned(entry.key, entry.size, entry.last_modified, False, drop)
     if handoff.config.store != "s3":
         return
     admin = admins(handoff.config)[0]
     for upload in admin.unfinished(prefix):
         if upload.key.startswith(prefix) and upload.initiated.timestamp() < before:
-            abort = _deletion(admin.abort, upload)
+            abort = partial(admin.abort, upload)
             yield Abandoned(upload.key, 0, upload.initiated, True, abort)
-
-
-def _deletion(verb: Callable[[T], None], of: T) -> Callable[[], None]:
-    return lambda: verb(of)
 
 
 def drop_all(found: Iterable[Abandoned]) -> Iterator[HandoffError | None]:

@@ -38,7 +38,8 @@ def one_of(*choices: str) -> Judge:
 
 
 def flag(setting: str, value: Any) -> bool:
-    refuse_unless(isinstance(value, bool), setting, value, "True or False")
+    wanted = "True or False (in the environment true or false)"
+    refuse_unless(isinstance(value, bool), setting, value, wanted)
     return bool(value)
 
 
@@ -117,25 +118,25 @@ def prefix(setting: str, value: Any) -> str:
     return prefix
 
 
-def list_of_text(setting: str, value: Any) -> tuple[str, ...]:
+def list_of_text(setting: str, value: Any, wanted: str) -> tuple[str, ...]:
     right = not isinstance(value, str | bytes) and isinstance(value, list | tuple | set | frozenset)
-    refuse_unless(
-        right and all(isinstance(v, str) for v in value), setting, value, "a list of text"
-    )
+    refuse_unless(right and all(isinstance(v, str) for v in value), setting, value, wanted)
     return tuple(value)
 
 
 def url_paths(setting: str, value: Any) -> tuple[str, ...]:
-    paths = list_of_text(setting, value)
+    wanted = 'a list of URL paths such as ["/profile/"]'
+    paths = list_of_text(setting, value, wanted)
     right = all(path.startswith("/") and not path.startswith("//") for path in paths)
-    refuse_unless(right, setting, value, 'a list of URL paths such as ["/profile/"]')
+    refuse_unless(right, setting, value, wanted)
     return paths
 
 
 def origins(setting: str, value: Any) -> tuple[str, ...]:
-    origins = tuple(origin.lower().rstrip("/") for origin in list_of_text(setting, value))
-    right = all(_ORIGIN.fullmatch(origin) for origin in origins)
-    refuse_unless(right, setting, value, 'a list of origins such as ["https://app.example.com"]')
+    wanted = 'a list of origins such as ["https://app.example.com"]'
+    told = list_of_text(setting, value, wanted)
+    origins = tuple(origin.lower().rstrip("/") for origin in told)
+    refuse_unless(all(_ORIGIN.fullmatch(origin) for origin in origins), setting, value, wanted)
     return origins
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -21,8 +20,8 @@ from werkzeug.wrappers import Response
 from .binding import Cookie
 from .exchange import Exchange
 from .files import HandoffFile
-from .origins import clean_url, is_own_url
-from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
+from .origins import is_own_url, path_in_app
+from .paths import TOKEN_FIELD, is_below
 
 if TYPE_CHECKING:
     from .forms import Form
@@ -31,9 +30,8 @@ log = logging.getLogger("flask_s3handoff")
 
 MAX_STREAM_BYTES = 1 << 20
 MAX_STREAM_SECONDS = 0.25
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WITHOUT_PAGE = frozenset({204, 205, 206, 304})
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"']+)", re.IGNORECASE)
 _VALIDATORS = frozenset((
     "etag", "last-modified", "content-md5", "digest", "repr-digest", "content-digest",
     "accept-ranges",
@@ -85,7 +83,7 @@ def _is_private(exchange: Exchange) -> bool:
 
 def with_timing(exchange: Exchange, response: Response, seconds: float) -> Response:
     """Return a response that tells a browser's developer tools what leaving took, and the store."""
-    left, waited = _copy_of(response), exchange._patience.waited_seconds
+    left, waited = _copy_of(response), exchange.patience.waited_seconds
     said = f"s3handoff;dur={seconds * 1000:.1f}, store;dur={waited * 1000:.1f}"
     left.headers.add("Server-Timing", said)
     return left
@@ -93,8 +91,8 @@ def with_timing(exchange: Exchange, response: Response, seconds: float) -> Respo
 
 def may_carry(method: str, response: Response) -> bool:
     """Tell whether a response is of a kind that can carry, before anything is read for it."""
-    if response.status_code in _REDIRECTS:
-        return _redirects_alone(method, response)
+    if response.status_code in REDIRECTS:
+        return redirects_alone(method, response.status_code)
     return _is_html(response)
 
 
@@ -102,9 +100,9 @@ def _is_html(response: Response) -> bool:
     return (response.mimetype or "").lower() == "text/html"
 
 
-def _redirects_alone(method: str, response: Response) -> bool:
+def redirects_alone(method: str, status: int) -> bool:
     """Tell whether a browser goes on by GET, so that the URL is all that it brings (B87)."""
-    return response.status_code in (302, 303) or method in ("GET", "HEAD")
+    return status in (302, 303) or method in ("GET", "HEAD")
 
 
 def _is_sent_again(method: str, response: Response) -> bool:
@@ -115,17 +113,15 @@ def _is_sent_again(method: str, response: Response) -> bool:
 def _carry(exchange: Exchange, response: Response, files: Sequence[HandoffFile]) -> Response:
     if not _on_our_paths(exchange, ""):
         return response
-    if response.status_code in _REDIRECTS:
+    if response.status_code in REDIRECTS:
         return _carry_across_redirect(exchange, response, files)
     return _carry_in_page(exchange, response, files)
 
 
 def _on_our_paths(exchange: Exchange, reference: str) -> bool:
     """Tell whether a URL of this page (``""``: itself) lies in our app, on ``S3HANDOFF_PATHS``."""
-    path = resolve_url_path(exchange.visit.path, clean_url(reference))
-    root = normal_url_path(exchange.visit.script_root).rstrip("/")
-    inside = path == root or path.startswith(root + "/")
-    return inside and is_below(path[len(root) :] or "/", exchange.rooms.config.paths)
+    path = path_in_app(reference, exchange.visit.path, exchange.visit.script_root)
+    return path is not None and is_below(path, exchange.rooms.config.paths)
 
 
 def _carry_across_redirect(
@@ -145,7 +141,7 @@ def _redirect_target(exchange: Exchange, response: Response) -> str | None:
     config, visit = exchange.rooms.config, exchange.visit
     if not config.redirects or not location:
         return None
-    if not _redirects_alone(visit.method, response):
+    if not redirects_alone(visit.method, response.status_code):
         return None
     if not is_own_url(location, trusted_origins=config.trusted_origins, own_origin=visit.origin()):
         return None
@@ -234,15 +230,13 @@ def _additions(
     exchange: Exchange, response: Response, page: bytes, files: Sequence[HandoffFile]
 ) -> list[tuple[int, bytes]]:
     """Return the bytes to add to this page, with their offsets."""
-    from .forms import eligible_forms, hidden_input
+    from .forms import charset_of, eligible_forms, hidden_input
 
-    charset = _CHARSET.search(response.headers.get("Content-Type", ""))
+    charset = charset_of(response.headers.get("Content-Type", ""))
     origins = exchange.rooms.config.trusted_origins
     inputs: dict[tuple[str, ...], bytes] = {}
     additions: list[tuple[int, bytes]] = []
-    for form in eligible_forms(
-        page, charset=charset[1] if charset else None, trusted_origins=origins
-    ):
+    for form in eligible_forms(page, charset=charset, trusted_origins=origins):
         chosen = _files_for(exchange, form, files)
         if chosen is None or not (chosen or exchange.carriage.kept):
             continue
@@ -258,8 +252,7 @@ def _files_for(
     exchange: Exchange, form: Form, files: Sequence[HandoffFile]
 ) -> Sequence[HandoffFile] | None:
     """Choose what one form carries (DESIGN 3, "what is carried, and how far"); None: not ours."""
-    wanted = form.marked is not None or exchange.rooms.config.inject == "same-origin"
-    if form.has_token or form.marked == "off" or not wanted:
+    if not form.is_wanted(exchange.rooms.config.inject):
         return None
     if not _on_our_paths(exchange, form.action or ""):
         return None

@@ -23,7 +23,7 @@ _KEYS = {"identity", "etag", "sha256", "writer"}
 
 @dataclass(frozen=True)
 class Note:
-    """The file as it was when the store had it. ``writer`` is the id of a process that writes it.
+    """The file as it was when the store had it. ``writer`` names a process that writes it.
 
     What a writer began with is what it overwrites: then the rest tells of that.
     """
@@ -31,12 +31,30 @@ class Note:
     identity: Identity | None = None
     etag: str = ""
     sha256: str = ""
-    writer: int = 0
+    writer: str = ""
+
+    @property
+    def is_claimed(self) -> bool:
+        """Tell whether a process of this server is writing or removing the file."""
+        return bool(self.writer) and self.writer == name_of(self.writer.partition("-")[0])
 
     @property
     def is_being_written(self) -> bool:
         """Tell whether another process of this server is writing the file."""
-        return self.writer not in (0, os.getpid()) and os.path.exists(f"/proc/{self.writer}")
+        return self.is_claimed and self.writer != name_of(os.getpid())
+
+
+def name_of(pid: int | str) -> str:
+    """Return a name that no later process has: numbers come again, as after each restart (T22).
+
+    It is the number and the moment of its start, as Linux counts it; empty if there is none.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            started = file.read().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return ""
+    return f"{pid}-{started}"
 
 
 class Ledger:
@@ -83,4 +101,4 @@ def _note_of(said: Any) -> Note:
     if not isinstance(said, dict) or set(said) != _KEYS:
         return Note()
     identity = said["identity"] and Identity(*said["identity"])
-    return Note(identity, str(said["etag"]), str(said["sha256"]), int(said["writer"]))
+    return Note(identity, str(said["etag"]), str(said["sha256"]), str(said["writer"]))

@@ -14,11 +14,9 @@ from .estate import Holding
 DAY_SECONDS = 86_400
 STAGING_ID = "s3handoff-staging"
 UNFINISHED_ID = "s3handoff-unfinished"
+SETUP = "flask s3handoff setup"
 
 Rule = dict[str, Any]
-
-
-SETUP = "flask s3handoff setup"
 
 
 class Fault(NamedTuple):

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import get_host, get_path_info
@@ -23,11 +21,11 @@ from .audit import Touch, unwatched, watch
 from .config import HandoffConfig
 from .errors import ConfigError, HandoffError
 from .facts import Fact, line_of, server_name
-from .forms import Form, eligible_forms
-from .leaving import take_query_token
+from .forms import charset_of, eligible_forms
+from .leaving import REDIRECTS, redirects_alone, take_query_token
 from .notes import Known, Notes, is_ignored, learn, seen_at
-from .origins import clean_url, is_own_url
-from .paths import TOKEN_FIELD, is_below, normal_url_path, resolve_url_path
+from .origins import is_own_url, path_in_app
+from .paths import TOKEN_FIELD, is_below, quoted_path
 from .tokens import Claim, Kept, TokenSigner
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ log = logging.getLogger("flask_s3handoff")
 facts_log = logging.getLogger("flask_s3handoff.observe")
 
 Page = Callable[[], bytes | None]
-_REDIRECTS = (301, 302, 303, 307, 308)
-_CHARSET = re.compile(r"charset=[\"']?([^\"';\s]+)", re.IGNORECASE)
-_SAFE = "/:@!$&'()*+,;=~"
 _current: ContextVar[Visitor | None] = ContextVar("s3handoff_observed", default=None)
 
 
@@ -102,7 +97,7 @@ class Observer:
     def _facts_of_nobody(self) -> list[Fact]:
         paths, self._unattributed = self._unattributed, {}
         at, pid = self.known.began, os.getpid()
-        found = [(path, seen) for path in paths if (seen := seen_at(path)) is not None]
+        found = [(path, seen) for path in tuple(paths) if (seen := seen_at(path)) is not None]
         return [
             Fact(
                 "write", max(at, seen.st_mtime), self.server, pid, more={"file": path, "new": True}
@@ -133,8 +128,9 @@ class Visitor:
 
     def upload(self, field: str, filename: str, size: int | None) -> None:
         """Note a file that would be mirrored."""
-        if self._is_on_our_paths:
-            self._carries = self.notes.has_upload = True
+        carries = self._is_on_our_paths
+        if carries or not self._config.paths:  # folders only: their files come by any path
+            self._carries, self.notes.has_upload = carries, True
             self.notes.say("upload", field=field, filename=filename, size=size)
 
     def token(self, text: str, source: str) -> None:
@@ -160,7 +156,7 @@ class Visitor:
         if not self._carries or not self._is_on_our_paths:
             return
         location = headers.get("Location")
-        if status in _REDIRECTS and location:
+        if status in REDIRECTS and location:
             self._redirect(status, location)
         elif (headers.get("Content-Type") or "").startswith("text/html"):
             self._page(status, headers, page)
@@ -178,8 +174,7 @@ class Visitor:
             self.notes.say("token", source=source, expected=True)
 
     def _redirect(self, status: int, location: str) -> None:
-        config, goes_on_by_get = self._config, self.notes.method in ("GET", "HEAD")
-        alone = status in (302, 303) or goes_on_by_get
+        config, alone = self._config, redirects_alone(self.notes.method, status)
         origin = f"{self._environ['wsgi.url_scheme']}://{get_host(self._environ)}"
         own = is_own_url(location, trusted_origins=config.trusted_origins, own_origin=origin)
         target = self._target(location) if own and alone and config.redirects else None
@@ -194,28 +189,20 @@ class Visitor:
         if text is None:  # a stream: reading it would change it
             self.notes.say("page", status=status, forms=None)
             return
-        charset = _CHARSET.search(headers.get("Content-Type", ""))
-        origins = self._config.trusted_origins
-        forms = eligible_forms(text, charset=charset and charset[1], trusted_origins=origins)
-        targets = [
-            t for form in forms if self._takes(form) and (t := self._target(form.action or ""))
-        ]
+        charset, config = charset_of(headers.get("Content-Type", "")), self._config
+        forms = eligible_forms(text, charset=charset, trusted_origins=config.trusted_origins)
+        wanted = [form for form in forms if form.is_wanted(config.inject)]
+        targets = [target for form in wanted if (target := self._target(form.action or ""))]
         for target in targets:
             learn(self.notes.known.targets, (target, "form"))
         if targets:
             self.notes.say("page", status=status, forms=len(targets), targets=sorted({*targets}))
 
-    def _takes(self, form: Form) -> bool:
-        wanted = form.marked is not None or self._config.inject == "same-origin"
-        return wanted and form.marked != "off" and not form.has_token
-
     def _target(self, reference: str) -> str | None:
         """Return the path in our app that a URL of this page means, if it is one of ours."""
-        root = normal_url_path(quote(self._environ.get("SCRIPT_NAME", ""), _SAFE)).rstrip("/")
-        path = resolve_url_path(quote(root + self._path, _SAFE), clean_url(reference))
-        inside = path == root or path.startswith(root + "/")
-        path = path[len(root) :] or "/"
-        return path if inside and is_below(path, self._config.paths) else None
+        root = self._environ.get("SCRIPT_NAME", "").rstrip("/")
+        path = path_in_app(reference, quoted_path(root + self._path), quoted_path(root))
+        return path if path is not None and is_below(path, self._config.paths) else None
 
 
 def _in_short(claim: Claim | Kept) -> dict[str, Any]:

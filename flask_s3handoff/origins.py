@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from .paths import normal_url_path, resolve_url_path
+
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 _TAB_AND_NEWLINES = dict.fromkeys(map(ord, "\t\n\r"))
 _UNCLEAN = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
@@ -43,6 +45,18 @@ def clean_url(url: str) -> str:
     '/save'
     """
     return url.strip(_C0_AND_SPACE).translate(_TAB_AND_NEWLINES)
+
+
+def path_in_app(reference: str, page: str, script_root: str) -> str | None:
+    """Return the path within an app that a URL of its page means, or None if that is elsewhere.
+
+    >>> path_in_app("../save?x=1", "/shop/cart/", "/shop")
+    '/save'
+    """
+    path = resolve_url_path(page, clean_url(reference))
+    root = normal_url_path(script_root).rstrip("/")
+    inside = path == root or path.startswith(root + "/")
+    return (path[len(root) :] or "/") if inside else None
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:

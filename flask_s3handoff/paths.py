@@ -16,7 +16,7 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Callable
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from .errors import InvalidKey
 
@@ -127,6 +127,8 @@ def check_prefix(prefix: object) -> str:
         raise InvalidKey(
             f"A prefix ends with a slash, so 'users/1/' is not 'users/10/': {prefix!r:.100}"
         )
+    if prefix.startswith("/"):
+        raise InvalidKey(f"A prefix does not begin with a slash: {prefix!r:.100}")
     check_key(prefix[:-1])
     return prefix
 
@@ -136,6 +138,15 @@ def _is_encodable(text: str, most: int) -> bool:
         return len(text.encode()) <= most
     except UnicodeEncodeError:  # a lone surrogate
         return False
+
+
+def quoted_path(path: str) -> str:
+    """Return a decoded URL path as a browser writes it.
+
+    >>> quoted_path("/profile/léo & co")
+    '/profile/l%C3%A9o%20&%20co'
+    """
+    return quote(path, safe="/:@!$&'()*+,;=~")
 
 
 def normal_url_path(path: str) -> str:

@@ -126,7 +126,8 @@ def _targets(more: object) -> Iterable[str]:
 def settings_of(survey: Survey) -> str:
     """Return the settings as Python, with what speaks against each as a comment."""
     folders = folders_of(survey)
-    lines = [f"S3HANDOFF_PATHS = {paths_of(survey)}".replace("'", '"')]
+    paths = ", ".join(f'"{_quoted(path)}"' for path in paths_of(survey))
+    lines = [f"S3HANDOFF_PATHS = [{paths}]"]
     if chosen := [folder for folder in folders if folder.is_for_uploads and folder.read_later]:
         lines += ["S3HANDOFF_PLACES = {", *_entries(chosen), "}"]
     for folder in folders:

@@ -20,9 +20,10 @@ from .lifecycle import rules
 from .policies import merged as merged_policy
 from .policies import opened_to_all, refuses_plain_http, tls_only
 from .s3admin import ENFORCED, PUBLIC_ACCESS_FLAGS, BucketAdmin, Lacks
+from .s3client import DENIED
 
 State = Literal["ok", "changed", "needed", "skipped", "failed"]
-_TAKEN = ("BucketAlreadyExists", "AccessDenied", "Forbidden", "403")
+_TAKEN = ("BucketAlreadyExists", *DENIED)
 _OUR_OWN = "BucketAlreadyOwnedByYou"
 
 
@@ -214,7 +215,7 @@ def _settled(admin: BucketAdmin, aspect: _Aspect, *, dry_run: bool, is_new: bool
 def reason_of(error: HandoffError) -> str:
     """Say what the store said, for an operator, and what it takes if it was a refusal."""
     detail = error.facts.get("detail") or error.reason
-    if detail in ("AccessDenied", "Forbidden", "403"):
+    if detail in DENIED:
         verb = error.facts.get("verb")
         return f"{verb} is denied: `flask s3handoff policy --for operator` says what it takes"
     return f"{error.facts.get('verb', 'it')} failed: {detail}"

@@ -55,7 +55,7 @@ class Reply:
 
     # What an idle request never changes costs it nothing.
     exchange: Exchange | None = None
-    settle: Callable[[], object] | None = None
+    settle: Callable[[int], object] | None = None  # told the status
     has_left = False
     _has_data = False
     _head: tuple[str, Headers] | None = None
@@ -156,7 +156,7 @@ class Reply:
         if self._head is None:
             raise AssertionError("the app returned without calling start_response")
         if self.settle is not None:
-            self.settle()
+            self.settle(int(self._head[0][:3]))
         if self.exchange is None:
             self._send(*self._head)
             return body

@@ -236,7 +236,7 @@ _ERRORS: dict[str, type[HandoffError]] = {
     "EntityTooLarge": TooLarge,
     "KeyTooLongError": InvalidKey,
 }
-_DENIED = ("AccessDenied", "Forbidden", "403")
+DENIED = ("AccessDenied", "Forbidden", "403")
 _READS = ("get_object", "head_object")
 _EVERYDAY = (
     *("NoSuchKey", "NotFound", "404", "NoSuchUpload"),
@@ -249,7 +249,7 @@ def _translation(error: Exception, verb: str, key: str) -> HandoffError:
     if answer.code not in _EVERYDAY:
         log.warning("%s of %s failed: %s (%s)", verb, key, answer.code, answer)
     ours = _ERRORS.get(answer.code, Unavailable)
-    if answer.code in _DENIED and verb in _READS:
+    if answer.code in DENIED and verb in _READS:
         log.warning("It is taken as gone: without s3:ListBucket a key that is gone is denied (F6)")
         ours = Missing
     return ours(

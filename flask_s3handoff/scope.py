@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from .disk import Identity
 from .folder import Folder
-from .tokens import Kept
 from .visit import Patience
 
 
@@ -23,6 +22,11 @@ class Spot(NamedTuple):
     def path(self) -> str:
         """Where it lies on this server."""
         return self.folder.path_of(self.relpath)
+
+    def is_within(self, tree: Spot) -> bool:
+        """Tell whether this is a folder, or lies in it."""
+        inside = f"{self.relpath}/".startswith(f"{tree.relpath}/")
+        return self.folder is tree.folder and inside
 
 
 class Work:
@@ -47,6 +51,10 @@ class Work:
         """Note a removal; what had a free name, and was not mirrored yet, never was."""
         if not self.writes.pop(spot, False):
             self.gone.add(spot)
+
+    def removes(self, spot: Spot) -> bool:
+        """Tell whether this is being removed: it is not there, whatever the store still has."""
+        return spot in self.gone or any(spot.is_within(tree) for tree in tuple(self.trees))
 
     def size(self) -> int:
         """Return how many bytes were written, or are in files that were written to."""
@@ -76,7 +84,7 @@ class Work:
 
 
 class Scope(Work):
-    """One request and the folders."""
+    """One request and the folders, from the first that it touches one."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -88,25 +96,12 @@ class Scope(Work):
         """What is here by our doing, as it was then."""
         self.stored: set[Spot] = set()
         """What was mirrored for this request."""
+        self.is_learning = False
         self.patience = Patience(seconds)
-        self.learn: Callable[[], Mapping[str, Kept]] = dict
-        """Asks which files the request's tokens name; its body may be read for that."""
-
-    def names(self, spot: Spot) -> bool:
-        """Tell whether a token of this request names a file."""
-        learn, self.learn = self.learn, dict  # what reads the body may touch a folder itself
-        try:
-            return spot.folder.key_of(spot.relpath) in learn()
-        finally:
-            self.learn = learn
-
-    def is_used(self) -> bool:
-        """Tell whether the request had anything to do with a folder."""
-        return bool(self) or bool(self.asked)
 
     def note_changes(self) -> None:
         """Find what was written by those whom nobody sees: libraries in C, other programs."""
-        for spot, before in self.seen.items():
+        for spot, before in list(self.seen.items()):  # threads of the app may still bring more
             now = spot.folder.beneath.stat(spot.relpath)
             if now is not None and Identity.of(now) != before and spot not in self.writes:
                 self.write(spot, was_free=False)

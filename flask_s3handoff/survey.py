@@ -71,18 +71,23 @@ def _answer(survey: Survey) -> str:
             "Do we have this bug? NOT ON DISK: no later request read an uploaded file."
             " Whether people have to choose their file again is seen below."
         )
+    if not any(what.uploads for what in survey.routes.values()):
+        return (
+            "Do we have this bug? NOT SEEN: these logs tell of no upload."
+            " Upload a file on one of S3HANDOFF_PATHS, and go on to the next step."
+        )
     return "Do we have this bug? NOT SEEN: no later request needed an uploaded file."
 
 
-def _times(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _times(count: int, noun: str, plural: str = "") -> str:
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def _heard(survey: Survey) -> str:
     first, last = survey.facts[0].at, survey.facts[-1].at
-    servers = [f"{name} ({_times(len(p), 'process')})" for name, p in survey.servers.items()]
-    servers = [name.replace("processs", "processes") for name in servers]
-    return f"Heard of: {', '.join(servers)}; {_moment(first)} to {_moment(last)} UTC."
+    servers = survey.servers.items()
+    heard = [f"{name} ({_times(len(pids), 'process', 'processes')})" for name, pids in servers]
+    return f"Heard of: {', '.join(heard)}; {_moment(first)} to {_moment(last)} UTC."
 
 
 def _moment(at: float) -> str:

@@ -222,9 +222,8 @@ class WorkDir:
         ``until`` is a ``time.monotonic`` moment; after it, ``Unavailable`` is raised.
         """
         self._path(relpath)
-        if self._turns.pid != os.getpid():
-            self._turns = Turns()  # our parent's locks are held by threads that we do not have
         moment = time.monotonic() + FLIGHT_SECONDS if until is None else until
+        self._turns = self._turns.of_this_process()
         with self._turns.take(relpath, until=moment), ExitStack() as turn:
             with disk():
                 despite_cleaners(lambda: turn.enter_context(self._lock(relpath, moment)))

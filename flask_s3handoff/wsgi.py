@@ -7,14 +7,15 @@ the files on (``reply``). What it wants to say about them it says to ``environ["
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import ClosingIterator, get_path_info
+from werkzeug.wsgi import get_path_info
 
 from .arriving import QUERY_TOKEN_KEY, hide_query_token, visit_of
 from .errors import HandoffError
@@ -26,13 +27,13 @@ from .links import serve_link
 from .paths import is_below
 from .refill import Refill, brings_form
 from .reply import Reply
+from .tokens import Kept
 from .visit import LINK_ROUTE, Visit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .folders import Folders
-    from .scope import Scope
 
 Principal = Callable[["WSGIEnvironment"], object]
 
@@ -50,6 +51,13 @@ class _ExtensionName(str):
 
 
 HANDLE_KEY = _ExtensionName("s3handoff")
+_environ: ContextVar[WSGIEnvironment | None] = ContextVar("s3handoff_environ", default=None)
+
+
+def _kept_by_tokens() -> Mapping[str, Kept]:
+    environ = _environ.get()
+    exchange = environ and environ[HANDLE_KEY]._arrived()
+    return exchange.carriage.kept if exchange else {}
 
 
 class HandoffMiddleware:
@@ -76,6 +84,9 @@ class HandoffMiddleware:
         self._application = application
         self._handoff = handoff
         self._principal = principal
+        if handoff.folders is not None:
+            handoff.folders.context = _environ.get
+            handoff.folders.learn = _kept_by_tokens
         self._serves_links = handoff.config.store != "s3"
         self._observed: WSGIApplication | None = None
         if handoff.config.only_observes:
@@ -139,22 +150,19 @@ class HandoffMiddleware:
         self, folders: Folders, environ: WSGIEnvironment, reply: Reply
     ) -> Iterable[bytes]:
         """Mirror what the app writes in folders before its answer leaves (DESIGN 5)."""
-        scope = folders.enter()
-        scope.learn = lambda: reply.exchange.carriage.kept if reply.exchange else {}
-        reply.settle = partial(self._settle, folders, scope, environ[HANDLE_KEY])
+        token = _environ.set(environ)
+        reply.settle = partial(self._settle, folders, environ[HANDLE_KEY])
         try:
-            body = reply.leave(self._application(environ, reply.start))
+            return folders.left(environ, reply.leave(self._application(environ, reply.start)))
         except BaseException:
-            folders.leave(scope)
+            folders.leave(environ)
             raise
-        if scope:  # a file that is still open is mirrored when it is closed
-            return ClosingIterator(body, partial(folders.leave, scope))
-        folders.leave(scope)
-        return body
+        finally:
+            _environ.reset(token)
 
-    def _settle(self, folders: Folders, scope: Scope, handle: RequestHandle) -> None:
-        folders.settle(scope)
-        if scope.stored and is_below(handle.path, self._handoff.config.paths):
+    def _settle(self, folders: Folders, handle: RequestHandle, status: int) -> None:
+        scope = folders.settle(may_fail=status < 500)
+        if scope is not None and scope.stored and is_below(handle.path, self._handoff.config.paths):
             for key, sha256 in folders.kept(scope).items():
                 handle.begin().carriage.keep(key, sha256)
 

@@ -329,6 +329,17 @@ def test_t7_tls_ended_in_front_without_proxyfix(
         assert line_of(LEO) in leo.submit(seen).text
 
 
+def test_servers_with_different_keys_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer is only a 400: without a word in the log nobody would know why."""
+    with fleet_of(site) as fleet:
+        leo = Browser(fleet)
+        token = leo.post("/show", [("avatar", LEO)]).form().token
+        for _ in range(3 * len(fleet.copies)):
+            leo.post("/show", [("_s3handoff", token[:-8] + "AAAAAAAA")])
+
+        assert caplog.text.count("have the same SECRET_KEY?") == len(fleet.copies)
+
+
 # --- pages that somebody else had a hand in ------------------------------------------------------
 
 OURS = form("/show")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ from flask import Flask, request
 from flask_s3handoff import S3Handoff
 from flask_s3handoff.audit import unwatched
 from flask_s3handoff.testing import Fleet, MemoryStore
+from tests.servers import wait_until
 
 Doing = Callable[[str], object]
 
@@ -127,9 +127,4 @@ def steps(*doings: Doing) -> Doing:
 
 def wait_for_key(shelf: Shelf, key: str) -> None:
     """Wait until the store has a key."""
-    pause = threading.Event()
-    for _ in range(400):
-        if key in set(shelf.store.keys()):
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"no {key} in {shelf.store.keys()}")
+    wait_until(lambda: set(shelf.store.keys()) >= {key}, what=f"{key} in the store")

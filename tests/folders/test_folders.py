@@ -6,23 +6,31 @@ import errno
 import hashlib
 import io
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from flask import Flask
+from werkzeug.test import Client
 from werkzeug.utils import send_from_directory
 
 from flask_s3handoff import S3Handoff
+from flask_s3handoff.beneath import Beneath
 from flask_s3handoff.errors import ConfigError, InvalidKey, Unavailable
+from flask_s3handoff.ledger import name_of
+from flask_s3handoff.scope import Scope, Spot
 from flask_s3handoff.store import OpenedFile, kind_of
 from flask_s3handoff.testing import MemoryStore
+from tests.folders.others import wrapped
 from tests.folders.shelf import Shelf, put_unseen, read, read_unseen, steps, wait_for_key, write
+from tests.servers import wait_until
 
 A = "files/a.txt"
 
@@ -132,6 +140,14 @@ class TestReading:
             assert shelf.do(1, asks) == "True"
             assert len(shelf.asked("list")) == 1
 
+    def test_a_folder_that_is_here_costs_nothing(self) -> None:
+        """Apps call `makedirs` before each `save`."""
+        with Shelf(2) as shelf:
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            shelf.asked()
+            shelf.do(0, lambda f: os.makedirs(f + "/deep/er", exist_ok=True))
+            assert shelf.asked() == []
+
     def test_a_folder_that_is_nowhere(self) -> None:
         """It is not made up."""
 
@@ -222,9 +238,9 @@ class TestNewest:
             (folder,) = shelf.handoff(0).folders.folders
             put_unseen(at(shelf.folder(0)), b"half")
             note = folder._ledger.read(A)
-            folder._ledger.write(A, type(note)(writer=os.getppid()))
+            folder._ledger.write(A, type(note)(writer=name_of(os.getppid())))
             assert shelf.read(0, "a.txt") == b"half"
-            folder._ledger.write(A, type(note)(writer=2**22 + 1))  # it was killed
+            folder._ledger.write(A, type(note)(writer=f"{2**22 + 1}-1"))  # it was killed
             assert shelf.read(0, "a.txt") == b"on another server"
 
 
@@ -316,6 +332,20 @@ class TestNames:
             assert sorted(statuses.values()) == [200, 409]
             assert one.store.bytes_of(A) == winner
             assert one.read(0, "a.txt") == other.read(0, "a.txt") == winner
+
+    def test_the_loser_of_a_race_keeps_what_it_wanted_to_rename(self) -> None:
+        """The name that it had still is the file's, on every server."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("old.txt", b"mine"))
+
+            def rename(folder: str) -> None:
+                assert not os.path.exists(at(folder))
+                put_in_store(shelf.store, A, b"another's")
+                os.rename(at(folder, "old.txt"), at(folder))
+
+            shelf.do(0, rename, status=409)
+            assert [shelf.read(n, "old.txt") for n in (0, 1)] == [b"mine"] * 2
+            assert [shelf.read(n, "a.txt") for n in (0, 1)] == [b"another's"] * 2
 
     def test_exclusive_creation_asks_first(self) -> None:
         """`open("x")` where another server has the name."""
@@ -428,6 +458,38 @@ class TestInside:
             assert (tmp_path / "a.txt").read_bytes() == b"a"
             assert shelf.store.keys() == []
 
+    def test_what_is_no_file_is_left_alone(self) -> None:
+        """A socket and a fifo that are named anew hold up nobody."""
+
+        def doing(folder: str) -> None:
+            os.mkfifo(at(folder, "fifo"))
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(at(folder, "socket"))
+            for name in ("fifo", "socket"):
+                os.rename(at(folder, name), at(folder, name + ".new"))
+            write("a.txt", b"a")(folder)
+
+        with Shelf(2) as shelf:
+            shelf.do(0, doing)
+            assert shelf.store.keys() == [A]
+
+    def test_what_nobody_may_read_is_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The log says so; what else was written is mirrored."""
+        open_as_ever = os.open
+
+        def refuse(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if path == "b.txt" and not flags & os.O_WRONLY:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return open_as_ever(path, flags, *rest, **options)
+
+        monkeypatch.setattr("flask_s3handoff.beneath.os.open", refuse)
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(write("b.txt", b"b"), write("a.txt", b"a")))
+            assert shelf.store.keys() == [A]
+            assert "cannot be read" in caplog.text
+
     def test_the_folder_itself_may_be_a_link(self, tmp_path: Path) -> None:
         """That is the operator's choice."""
         with Shelf(2) as shelf:
@@ -453,6 +515,50 @@ class TestInside:
             assert two.handoff.pull().left == (two.disk + "/inner/c.txt",)
 
 
+class TestWhoseDoing:
+    """Requests within requests, and threads that serve one after the other."""
+
+    def test_a_request_within_a_request_is_settled_by_itself(self) -> None:
+        """Rule 1 holds for the inner answer, which leads to other servers as well."""
+        with Shelf(2) as shelf:
+
+            def ask(_: str) -> list[str]:
+                data = {"name": "b.txt", "file": (io.BytesIO(b"b"), "b.txt")}
+                assert shelf.apps[0].test_client().post("/save", data=data).text == "saved"
+                return shelf.store.keys()
+
+            assert shelf.do(0, steps(write("a.txt", b"a"), ask)) == "['files/b.txt']"
+            assert shelf.store.keys() == [A, "files/b.txt"]
+
+    def test_what_is_written_after_a_request_is_mirrored_as_well(self) -> None:
+        """By the thread that served it."""
+        with Shelf(2) as shelf:
+            shelf.do(0, write("b.txt", b"b"))
+            write("a.txt", b"a")(shelf.folder(0))
+            wait_for_key(shelf, A)
+
+    def test_threads_of_the_app_go_on_while_a_request_ends(self) -> None:
+        """What they bring meanwhile is no mistake of ours."""
+        with Shelf(2) as shelf:
+            shelf.do(0, steps(write("a.txt", b"a"), write("b.txt", b"b")))
+            folders, environ = shelf.handoff(1).folders, dict[str, Any]()
+            folders.context = lambda: environ
+            read(at(shelf.folder(1)))
+
+            class Busy(Scope):
+                def write(self, spot: Spot, *, was_free: bool) -> None:
+                    super().write(spot, was_free=was_free)
+                    other = threading.Thread(target=read, args=[at(shelf.folder(1), "b.txt")])
+                    other.start()
+                    other.join()
+
+            folders.here().__class__ = Busy
+            put_unseen(at(shelf.folder(1)), b"changed")
+            folders.settle()
+            folders.leave(environ)
+            assert shelf.store.bytes_of(A) == b"changed"
+
+
 class TestFailing:
     """The store is down: what is here works, what is not says so, nothing is lost."""
 
@@ -464,6 +570,20 @@ class TestFailing:
             shelf.store.recover()
             wait_for_key(shelf, A)
             assert shelf.read(1, "a.txt") == b"a"
+
+    @pytest.mark.parametrize("kind", [RuntimeError, OSError])
+    def test_whatever_a_store_raises_nothing_is_lost(
+        self, kind: type[Exception], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A store of one's own may have mistakes: the thread that mirrors later survives them."""
+        with Shelf(2) as shelf:
+            shelf.store.fail_with(kind("as told"), verbs=["put"], times=2)
+            shelf.do(0, write("a.txt", b"a"), status=503 if kind is OSError else 500)
+            wait_for_key(shelf, A)
+            shelf.store.fail_with(kind("as told"), verbs=["put"], times=1)
+            write("b.txt", b"b")(shelf.folder(0))  # in no request
+            wait_for_key(shelf, "files/b.txt")
+        assert "as told" in caplog.text
 
     def test_a_read_of_what_is_not_here_is_no_404(self) -> None:
         """`exists` does not say no, `open` raises what is an `OSError`; uncaught, both are a 503."""
@@ -496,6 +616,21 @@ class TestFailing:
             shelf.do(1, lambda f: read(at(f)), status=503)
             assert os.listdir(shelf.folder(1)) == []
 
+    def test_a_file_whose_name_becomes_a_folders_leaves_nothing_behind(
+        self, tmp_path: Path
+    ) -> None:
+        """Just before the newer bytes take its place (rule 11)."""
+        (tmp_path / "a.txt").write_bytes(b"old")
+
+        def chunks() -> Iterator[bytes]:
+            yield b"new"
+            (tmp_path / "a.txt").unlink()
+            (tmp_path / "a.txt").mkdir()
+
+        with pytest.raises(IsADirectoryError):
+            Beneath(str(tmp_path)).place("a.txt", chunks(), modified_at=0.0, replaces=True)
+        assert os.listdir(tmp_path) == ["a.txt"]
+
     def test_a_view_that_fails_has_written_all_the_same(self) -> None:
         """As on one disk; and its own 500 is not hidden by the store's failure."""
 
@@ -510,6 +645,26 @@ class TestFailing:
             shelf.do(0, steps(write("b.txt", b"b"), lambda _: 1 / 0), status=500)
             shelf.store.recover()
             wait_for_key(shelf, "files/b.txt")
+
+    def test_the_apps_own_500_is_what_the_middleware_shows(self, tmp_path: Path) -> None:
+        """As the extension does: a store that is down hides nothing, and has the file later."""
+        store = MemoryStore()
+
+        def failing(folder: str) -> Any:
+            def application(_environ: Any, start_response: Any) -> list[bytes]:
+                write("a.txt", b"a")(folder)
+                start_response("500 INTERNAL SERVER ERROR", [])
+                return [b"the app's own words"]
+
+            return application
+
+        keys = {"SECRET_KEY": secrets.token_hex(), "FLEET_DISK": str(tmp_path)}
+        app = wrapped(failing, {**keys, "S3HANDOFF_STORE": store})
+        store.fail_with(Unavailable(), verbs=["put"])
+        answer = Client(app).get("/")
+        assert (answer.status_code, answer.text) == (500, "the app's own words")
+        store.recover()
+        wait_until(lambda: store.keys() == ["media/a.txt"], what="the file in the store")
 
     def test_our_own_mistakes_are_nobody_elses(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -625,6 +780,12 @@ class TestAllOfIt:
 
 EMPTY = io.BytesIO()
 NOTHING = hashlib.sha256().hexdigest()
+
+
+def put_in_store(store: MemoryStore, key: str, data: bytes) -> None:
+    """Store what a server of another site wrote."""
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(key, io.BytesIO(data), size=len(data), sha256=digest, kind=kind_of(key, ""))
 
 
 def thing() -> Any:

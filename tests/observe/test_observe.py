@@ -387,6 +387,18 @@ def test_settings_say_what_would_be_told(tmp_path: Path, facts: Callable[..., li
     assert [fact.what for fact in facts()] == ["upload"]
 
 
+def test_with_folders_only_uploads_are_told_on_all_paths(
+    tmp_path: Path, facts: Callable[..., list[Fact]]
+) -> None:
+    """The settings of an app that keeps paths do not hide where its files come from."""
+    places = {"photos/": {"path": str(tmp_path / "photos")}}
+    app = app_with(tmp_path, S3HANDOFF_PATHS=[], S3HANDOFF_PLACES=places)
+    flow(app)
+    upload(app.test_client(), "/flow/add")
+
+    assert [fact.what for fact in facts()] == ["upload"]
+
+
 def token_of(folder: Path) -> str:
     """Return a token of a server that carries."""
     app = Flask("carries", instance_path=str(folder / "carries"))

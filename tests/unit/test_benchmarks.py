@@ -50,7 +50,8 @@ def test_a_gate_bites(ours: float, exact: bool, passes: bool, verdict: str) -> N
     figure = replace(FIGURE, ours=ours, exact=exact)
     assert figure.passes_gate is passes
     assert figure.verdict == verdict
-    assert verdict in in_short(figure)
+    assert in_short(figure).endswith(verdict)
+    assert f"target {'=' if exact else '≤'} " in in_short(figure)  # what the word speaks of
 
 
 def test_every_family_can_be_measured() -> None:

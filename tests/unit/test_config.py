@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from typing import Any
 
 import pytest
@@ -88,6 +89,23 @@ def test_a_wrong_value_is_refused_by_the_name_of_its_setting(name: str, value: A
         config(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("S3HANDOFF_OBSERVE", "True", "in the environment true or false"),
+        ("S3HANDOFF_PATHS", "/profile/", '["/profile/"]'),
+        ("S3HANDOFF_TRUSTED_ORIGINS", "https://a.example", '["https://'),
+        ("S3HANDOFF_PLACES", {"/users/": {}}, "does not begin with a slash"),
+    ],
+)
+def test_a_near_miss_of_a_value_is_refused_with_the_right_form(
+    name: str, value: Any, said: str
+) -> None:
+    """What people write first: Python in the environment, one text for a list, a key like a URL."""
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config(**{name: value})
+
+
 @pytest.mark.parametrize("prefix", ["handoff/", "handoff/users/"])
 def test_b66_a_place_may_not_lie_in_staging(prefix: str) -> None:
     """A lifecycle rule empties staging; no permanent file may be in its way."""
@@ -145,6 +163,9 @@ def test_the_place_with_the_longest_prefix_wins() -> None:
 
     assert made.place_of("users/logos/x.png") == Place(prefix="users/logos/", acl="public-read")
     assert made.place_of("users/1.png") == Place(prefix="users/", bucket="acme-users")
+    assert made.place_of("users/", is_prefix=True) == made.place_of("users/1.png")
+    with pytest.raises(InvalidKey, match="'elsewhere/' does not lie below"):
+        made.place_of("elsewhere/", is_prefix=True)
     for key in ("elsewhere/1.png", "users", "users/../1.png"):
         with pytest.raises(InvalidKey):
             made.place_of(key)
@@ -170,6 +191,12 @@ def test_t3_b63_a_weak_secret_is_refused_on_first_use(key: Any) -> None:
     """T3: itsdangerous itself accepts an empty key; the two long ones everybody has read."""
     with pytest.raises(ConfigError, match="SECRET_KEY"):
         secret_keys({"SECRET_KEY": key} if key != [] else {"S3HANDOFF_SECRET_KEY": []})
+
+
+def test_a_secret_of_digits_is_not_said_to_be_missing() -> None:
+    """The environment is read as JSON, and there digits are a number."""
+    with pytest.raises(ConfigError, match="SECRET_KEY is a number, not text"):
+        secret_keys({"SECRET_KEY": int("1234567890" * 4)})
 
 
 def test_b64_fallbacks_are_a_list_and_the_newest_key_is_last() -> None:

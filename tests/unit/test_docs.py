@@ -114,7 +114,7 @@ def test_the_app_of_the_readme_carries_a_file(
 def test_the_fleet_of_the_readme_carries_a_file() -> None:
     """The block that a reader puts into a test suite passes there."""
     block = named("README.md", "fleet").code
-    names = {"create_app": create_app, "BytesIO": BytesIO, "PNG": b"picture" * 100, "re": re}
+    names = {"create_app": create_app, "BytesIO": BytesIO, "PNG": b"picture" * 100}
     exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
 
     cast(Any, names["test_avatar_survives_three_servers"])()

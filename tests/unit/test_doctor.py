@@ -248,7 +248,23 @@ class TestBucket:
         """Denied is not absent."""
         account.refusing["list_objects_v2"] = Refused("AccessDenied", 403)
         (found,) = judged(account).values()
-        assert found.state == "failure"
+        assert (found.state, "S3HANDOFF_BUCKET_OWNER" in found.mend) == ("failure", True)
+
+    @pytest.mark.parametrize(
+        ("said", "mend"),
+        [
+            ("SignatureDoesNotMatch", "the credentials"),
+            ("InvalidAccessKeyId", "the credentials"),
+            ("RequestTimeoutError", "the network"),
+        ],
+    )
+    def test_what_mends_it_is_not_the_bucket_if_that_is_not_wrong(
+        self, account: Account, said: str, mend: str
+    ) -> None:
+        """Wrong keys, or nobody there."""
+        account.refusing["list_objects_v2"] = Refused(said, 403)
+        (found,) = judged(account).values()
+        assert (found.state, mend in found.mend) == ("failure", True)
 
     @pytest.mark.parametrize(
         ("region", "host", "wrong"),

@@ -36,7 +36,7 @@ FLOORS: dict[str, list[list[str]]] = {
     "second": [
         [
             *("pool", "upload", "mirror", "files", "visit"),
-            *("folder", "scope", "errands", "folders", "moving"),
+            *("folder", "scope", "errands", "whose", "folders", "moving"),
             *("carriage", "exchange", "leaving", "arriving", "handle", "handoff", "links"),
             *("reply", "refill"),
             *("notes", "observe", "tap"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.tree import ROOT, body_lines, functions, modules, sources, tracked
+from tests.run_mutants import load
+from tests.tree import PACKAGE, ROOT, body_lines, functions, modules, sources, tracked
 
 LONGEST_ROOM = 350
 LONGEST_BODY = 45
@@ -171,3 +173,19 @@ def test_the_search_for_machines_knows_what_is_harmless() -> None:
     assert (
         list(foreign("127.0.0.1 192.0.2.7 1.2.3.999 1.2.3.4.5 example.com/home/x a/root/b")) == []
     )
+
+
+def test_every_sabotage_still_applies_and_stands_once_in_the_list() -> None:
+    """What was moved or renamed is told at once, not by the long run of all mutants."""
+    mutants = load(ROOT / "tests" / "mutants.toml")
+    assert [m for m in mutants if (PACKAGE / m.file).read_text().count(m.old) != 1] == []
+    assert [m.test for m in mutants if not _is_there(m.test)] == []
+    listed = Counter((m.file, m.old, m.new, m.test) for m in mutants)
+    assert [mutant for mutant, times in listed.items() if times > 1] == []
+
+
+def _is_there(test: str) -> bool:
+    """Tell whether a file has what a test id names, whatever its parameters are."""
+    file, *names = test.partition("[")[0].split("::")
+    source = (ROOT / file).read_text() if (ROOT / file).is_file() else ""
+    return bool(source) and all(re.search(rf"\b(def|class) {name}\b", source) for name in names)

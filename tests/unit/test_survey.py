@@ -162,6 +162,7 @@ ANSWERS: dict[str, tuple[Story, str]] = {
     "shared": (VERDICTS["a shared disk"][0], "NO: each server finds what the others write"),
     "one name twice": (Story().upload("a", LEO).upload("b", LEO), f"YES: two servers each made their own {LEO}"),
     "overwritten": (Story().upload("a", LEO).upload("b", LEO, new=False), "NOT SEEN: no later request"),
+    "no upload": (Story().write("a", LEO).read("b", LEO, there=False), "NOT SEEN: these logs tell of no upload."),
     "kept": (Story().upload("a", LEO), "NOT SEEN: no later request needed"),
     "carried": (Story().upload("a").say("page", "a", "u0", UPLOAD, forms=1, targets=["/crop"]), "NOT ON DISK"),
 }  # fmt: skip
