@@ -31,7 +31,7 @@ LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "erro
 LEVELS |= {"exception": "error", "critical": "critical"}
 # Of a HandoffFile, what its keeper asks it and what a FileStorage has anyway.
 FOR_THE_KEEPER = {"claim", "settle", "drop_edit", "became", "is_open"}
-OF_A_FILE_STORAGE = {"stream", "closed", "readable", "seekable", "writable"}
+OF_A_FILE_STORAGE = {"stream", "headers", "closed", "readable", "seekable", "writable"}
 
 
 def page(name: str) -> str:
