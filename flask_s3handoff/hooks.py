@@ -91,6 +91,7 @@ def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
         request.environ if has_request_context() and _is_current(app) else None
     )
     folders.learn = _kept_by_tokens
+    key = folders.key
 
     def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
         try:
@@ -98,7 +99,10 @@ def _folder_gate(app: Flask, folders: Folders) -> WSGIApplication:
         except BaseException:
             folders.leave(environ)
             raise
-        return folders.left(environ, body)
+        if key in environ:
+            return folders.left(environ, body)
+        environ[key] = None  # what still streams is nobody's
+        return body
 
     return gate
 
@@ -112,7 +116,7 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
     original: Callable[..., Any] = app.process_response
     handle: Callable[..., Any] = app.handle_user_exception
 
-    def settled(context: list[Any], response: Response) -> Response:
+    def settled(context: tuple[Any, ...], response: Response) -> Response:
         try:
             scope = folders.settle(may_fail=response.status_code < 500)
             if scope is not None and scope.stored and acts_here():
@@ -127,12 +131,13 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
         return response
 
     def process_response(*arguments: Any) -> Response:
-        *context, response = arguments
+        context = arguments[:-1]
         if not folders.is_idle:
-            response = settled(context, response)
-        sent = cast(Response, original(*context, response))
-        # what an `after_request` wrote, or a session that is kept in files
-        return sent if folders.is_idle or not folders.here() else settled(context, sent)
+            arguments = (*context, settled(context, arguments[-1]))
+        sent: Response = original(*arguments)
+        if not folders.active or not folders.here():
+            return sent
+        return settled(context, sent)  # what an `after_request` wrote, or a session kept in files
 
     return process_response
 

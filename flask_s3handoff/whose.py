@@ -37,22 +37,24 @@ class Whose:
         """Gives the environ of the request that this context does; set by a face."""
         self.learn: Callable[[], Mapping[str, Kept]] = dict
         """Gives what the tokens of that request name; set by a face."""
-        self._key = f"s3handoff.scope.{random_name()}"  # of two apps in one environ, each its own
-        self._active: set[Scope] = set()
+        self.key = f"s3handoff.scope.{random_name()}"
+        """Where an environ keeps its scope: of two apps in one environ, each its own."""
+        self.active: set[Scope] = set()
+        """The requests under way that have touched a folder."""
         self._moment = (0.0, Scope(self.seconds))
         _all.add(self)
 
     def leave(self, environ: Environ) -> None:
         """End a request; what it wrote since it was settled, or while it streamed, follows."""
-        scope = environ.setdefault(self._key, None)
+        scope = environ.setdefault(self.key, None)
         if scope is not None:
-            self._active.discard(scope)
+            self.active.discard(scope)
             if scope:
                 self.errands.later(scope.take())
 
     def left(self, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
         """End a request that was answered; where it left a file open, with its last byte."""
-        if environ.get(self._key):  # what is still open is mirrored when it is closed
+        if environ.get(self.key):  # what is still open is mirrored when it is closed
             return ClosingIterator(body, partial(self.leave, environ))
         self.leave(environ)
         return body
@@ -60,7 +62,8 @@ class Whose:
     @property
     def is_idle(self) -> bool:
         """Whether nobody has anything to do with a folder: so it is for nearly every request."""
-        return not self._active and not self.errands.pending
+        pending = self.errands.pending  # not by its truth: that is one call more for every request
+        return not (self.active or pending.writes or pending.gone or pending.trees)
 
     def _scope(self) -> Scope:
         """Return the request that does it; outside of one, what is remembered for a moment."""
@@ -75,26 +78,26 @@ class Whose:
     def _request(self) -> Scope | None:
         """Return the request of this context, begun if need be; else the only one under way."""
         environ = self.context()
-        if environ is not None and self._key not in environ:
-            scope = environ[self._key] = Scope(self.seconds)
-            self._active.add(scope)
+        if environ is not None and self.key not in environ:
+            scope = environ[self.key] = Scope(self.seconds)
+            self.active.add(scope)
             return scope
         if (here := self.here()) is not None:
             return here
-        under_way = tuple(self._active)
+        under_way = tuple(self.active)
         return under_way[0] if len(under_way) == 1 else None
 
     def here(self) -> Scope | None:
         """Return what the request of this context has done with folders; one that is over, none."""
         environ = self.context()
-        scope = None if environ is None else environ.get(self._key)
-        return scope if scope in self._active else None
+        scope = None if environ is None else environ.get(self.key)
+        return scope if scope in self.active else None
 
     def forget_requests(self) -> None:
         """Forget the requests of our parent: who was forked in one of them has none."""
-        self._active = set()
+        self.active = set()
         if (environ := self.context()) is not None:
-            environ[self._key] = None  # it never ends in this process
+            environ[self.key] = None  # it never ends in this process
 
     def _work(self) -> Work:
         request = self._request()
@@ -104,13 +107,13 @@ class Whose:
         """Have done what no request settles: nobody's, and of one that has ended meanwhile."""
         if work is self.errands.pending:
             self.errands.soon()
-        elif work not in self._active:
+        elif work not in self.active:
             self.errands.later(work.take())
         if work is not self.here():  # a thread's
             self.errands.look_again(spot)
 
     def _works(self) -> tuple[Work, ...]:
-        return (self.errands.pending, *tuple(self._active))
+        return (self.errands.pending, *tuple(self.active))
 
     def _is_being_removed(self, spot: Spot) -> bool:
         return any(work.removes(spot) for work in self._works())
