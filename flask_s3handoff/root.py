@@ -17,6 +17,7 @@ from .errors import ConfigError
 
 log = logging.getLogger("flask_s3handoff")
 
+_ATTEMPTS = 8
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -38,11 +39,14 @@ class Root:
         Raises ``ConfigError`` when it is not ours alone, ``OSError`` when it cannot be made.
         """
         root = self._chosen = self._chosen or self._choose()
-        try:
-            _judge(root)
-        except FileNotFoundError:
-            _make(root)
-            _judge(root)
+        for _ in range(_ATTEMPTS):
+            try:
+                _judge(root)
+            except FileNotFoundError:
+                _make(root)  # and a cleaner that runs all the time may be faster than we
+            else:
+                return root
+        _judge(root)
         return root
 
     def look(self) -> tuple[str, str | None]:
