@@ -67,7 +67,7 @@ def problem(page: Page) -> str:
 
 
 def sizes(page: Page) -> list[tuple[int, int]]:
-    """The sizes of the saved avatars, newest first, as the browser has loaded them."""
+    """The sizes of the saved avatars, as the browser has loaded them; newest first, by the second."""
     pictures = page.locator(".gallery img")
     for picture in pictures.all():
         picture.scroll_into_view_if_needed()
