@@ -53,14 +53,15 @@ class Folders(Whose):
 
     # A request leaves
 
-    def settle(self, *, may_fail: bool = True) -> Scope | None:
+    def settle(self, *, may_fail: bool = True) -> dict[str, str]:
         """Mirror what the request of this context wrote, and return when the store has it (rule 1).
 
         What nobody's thread wrote goes along. Raises ``Unavailable``, or ``AlreadyExists`` where a
-        name that was free was taken meanwhile; without ``may_fail`` the log tells.
+        name that was free was taken meanwhile; without ``may_fail`` the log tells. Returns what
+        tokens have to name: keys and sha256.
         """
         if self.is_idle:
-            return None
+            return {}
         scope = self.here()
         with unwatched():
             if self.errands.pending:
@@ -68,9 +69,9 @@ class Folders(Whose):
             if scope is not None:
                 scope.note_changes()
                 self._try(scope, scope, may_fail=may_fail)
-        return scope
+            return {} if scope is None else self._kept(scope)
 
-    def kept(self, scope: Scope) -> dict[str, str]:
+    def _kept(self, scope: Scope) -> dict[str, str]:
         """Return what tokens have to name: keys and sha256 of what a request stored for others.
 
         Where the store is asked for every name that is read, nothing has to be named.

@@ -118,9 +118,9 @@ def _settling(app: Flask, folders: Folders) -> Callable[..., Response]:
 
     def settled(context: tuple[Any, ...], response: Response) -> Response:
         try:
-            scope = folders.settle(may_fail=response.status_code < 500)
-            if scope is not None and scope.stored and acts_here():
-                for key, sha256 in folders.kept(scope).items():
+            kept = folders.settle(may_fail=response.status_code < 500)
+            if kept and acts_here():
+                for key, sha256 in kept.items():
                     current_exchange().carriage.keep(key, sha256)
         except HandoffError as error:
             response.close()

@@ -161,9 +161,9 @@ class HandoffMiddleware:
             _environ.reset(token)
 
     def _settle(self, folders: Folders, handle: RequestHandle, status: int) -> None:
-        scope = folders.settle(may_fail=status < 500)
-        if scope is not None and scope.stored and is_below(handle.path, self._handoff.config.paths):
-            for key, sha256 in folders.kept(scope).items():
+        kept = folders.settle(may_fail=status < 500)
+        if kept and is_below(handle.path, self._handoff.config.paths):
+            for key, sha256 in kept.items():
                 handle.begin().carriage.keep(key, sha256)
 
     def _serve_link(
